@@ -1,0 +1,154 @@
+"""The primitives in NumPy: the definition that other backends are tested against, and the runner of static models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.backends.base import Arrays, Build, Pending, Unary
+from vicinal.loading.weights import Tensor
+
+_erf = np.frompyfunc(math.erf, 1, 1)
+
+
+def _array(value: Any) -> NDArray[Any]:
+    return value.numeric() if isinstance(value, Tensor) else value
+
+
+class NumpyOps:
+    """See `base.Ops`."""
+
+    def constant(self, value: NDArray[Any] | Tensor) -> NDArray[Any]:
+        return np.asarray(_array(value))
+
+    def embed(self, table: Any, ids: NDArray[Any]) -> NDArray[Any]:
+        if isinstance(table, Tensor):  # widen the rows that are read, not the table
+            return table.rows(ids)
+        return np.asarray(table[ids])
+
+    def gather_last(self, x: Any, index: NDArray[Any]) -> NDArray[Any]:
+        x = _array(x)
+        lead = np.broadcast_shapes(x.shape[:-1], index.shape[:-1])
+        x = np.broadcast_to(x, lead + x.shape[-1:])
+        return np.take_along_axis(x, np.broadcast_to(index, lead + index.shape[-1:]), -1)
+
+    def gather_token(self, x: NDArray[Any], index: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(x[np.arange(len(x)), index])
+
+    def linear(self, x: NDArray[Any], weight: Tensor, bias: Tensor | None = None) -> NDArray[Any]:
+        y = x @ _array(weight).T
+        return np.asarray(y if bias is None else y + _array(bias))
+
+    def matmul(self, a: Any, b: Any, transpose_b: bool = False) -> NDArray[Any]:
+        a, b = _array(a), _array(b)
+        return np.asarray(a @ (np.swapaxes(b, -1, -2) if transpose_b else b))
+
+    def attention(
+        self, q: NDArray[Any], k: NDArray[Any], v: NDArray[Any], bias: Any, scale: float, groups: int = 1
+    ) -> NDArray[Any]:
+        k, v = np.repeat(k, groups, 1), np.repeat(v, groups, 1)
+        scores = q @ np.swapaxes(k, -1, -2) * np.float32(scale)
+        if bias is not None:
+            scores = scores + bias
+        scores = np.exp(scores - scores.max(-1, keepdims=True))
+        return np.asarray(scores / scores.sum(-1, keepdims=True) @ v)
+
+    def layer_norm(self, x: NDArray[Any], weight: Tensor, bias: Tensor | None, eps: float) -> NDArray[Any]:
+        x = x - x.mean(-1, keepdims=True)
+        x = x / np.sqrt((x * x).mean(-1, keepdims=True) + np.float32(eps)) * _array(weight)
+        return np.asarray(x if bias is None else x + _array(bias))
+
+    def rms_norm(self, x: NDArray[Any], weight: Tensor, eps: float) -> NDArray[Any]:
+        return np.asarray(x / np.sqrt((x * x).mean(-1, keepdims=True) + np.float32(eps)) * _array(weight))
+
+    def normalize(self, x: NDArray[Any], eps: float = 1e-12) -> NDArray[Any]:
+        return np.asarray(x / np.maximum(np.sqrt((x * x).sum(-1, keepdims=True)), np.float32(eps)))
+
+    def unary(self, kind: Unary, x: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(_UNARY[kind](x), dtype=x.dtype)
+
+    def where(self, condition: NDArray[Any], a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+        return np.where(condition, a, b)
+
+    def less_equal(self, a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(a <= b)
+
+    def split_heads(self, x: NDArray[Any], heads: int) -> NDArray[Any]:
+        return x.reshape(*x.shape[:-1], heads, -1).swapaxes(1, 2)
+
+    def merge_heads(self, x: NDArray[Any]) -> NDArray[Any]:
+        return x.swapaxes(1, 2).reshape(x.shape[0], x.shape[2], -1)
+
+    def transpose(self, x: Any, axes: Sequence[int]) -> NDArray[Any]:
+        return np.transpose(_array(x), axes)
+
+    def expand_dims(self, x: Any, *axes: int) -> NDArray[Any]:
+        return np.expand_dims(_array(x), axes)
+
+    def squeeze(self, x: NDArray[Any], axis: int) -> NDArray[Any]:
+        return np.squeeze(x, axis)
+
+    def slice(self, x: Any, axis: int, start: int, stop: int) -> NDArray[Any]:
+        x = _array(x)
+        return np.asarray(x[(slice(None),) * (axis % x.ndim) + (slice(start, stop),)])
+
+    def concat(self, xs: Sequence[NDArray[Any]], axis: int) -> NDArray[Any]:
+        return np.concatenate(list(xs), axis)
+
+    def reduce(self, kind: Literal["sum", "mean", "max"], x: NDArray[Any], axis: int) -> NDArray[Any]:
+        return np.asarray(getattr(x, kind)(axis=axis, keepdims=True))
+
+
+_UNARY: Mapping[str, Any] = {
+    "gelu": lambda x: x * 0.5 * (1 + _erf(x / math.sqrt(2)).astype(x.dtype)),
+    "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    "relu": lambda x: np.maximum(x, 0),
+    "silu": lambda x: x / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "sqrt": np.sqrt,
+}
+
+
+class _Done:
+    def __init__(self, arrays: Arrays) -> None:
+        self.arrays = arrays
+
+    def result(self) -> Arrays:
+        return self.arrays
+
+
+class _Recorder(dict[str, Any]):
+    """Feeds by name; remembers which were read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+
+class NumpyProgram:
+    """Runs the graph's own function on arrays at each call."""
+
+    def __init__(self, build: Build, inputs: frozenset[str]) -> None:
+        self._build, self._ops, self.inputs = build, NumpyOps(), inputs
+
+    def start(self, feeds: Arrays, wait: bool) -> Pending:
+        return _Done(self._build(self._ops, feeds))
+
+
+def compile_graph(build: Build) -> NumpyProgram:
+    """The program of a graph; one dry run on a one-token text tells which inputs it reads."""
+    one = np.zeros((1, 1), np.int32)
+    feeds = _Recorder()
+    feeds.update(ids=one, types=one, positions=one, mask=one == 0, pool=one == 0)
+    feeds.update(index=one[0], first=one[0], last=one[0])
+    build(NumpyOps(), feeds)
+    return NumpyProgram(build, frozenset(feeds.read))

@@ -1,0 +1,169 @@
+"""A loaded model's machinery: weights, tokenizers, compiled graphs, and the loop that texts go through.
+
+One engine serves any number of specs and threads. Settings live in the `Spec` that each call brings.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.backends import Choice, compile_graph
+from vicinal.backends.base import Arrays, Program
+from vicinal.loading.checkpoint import check_unread
+from vicinal.loading.modules import Parts
+from vicinal.loading.spec import Route, StaticEmbedding
+from vicinal.loading.weights import Scope, Tensor
+from vicinal.networks.heads import graph
+from vicinal.text.batches import assemble, plan
+from vicinal.text.tokens import Text, TextTokenizer, Tokens
+
+WINDOW = 1024
+"""Texts that are sorted by length together; the next window is tokenized while one is computed."""
+_FIRST_WINDOW = 256
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one call asks for.
+
+    Attributes:
+        route: the modules that its texts go through.
+        outputs: of the graph, see `networks.heads.graph`.
+        max_tokens: padded tokens of a batch.
+        max_rows: of a batch, None for no bound.
+        prompt: leading tokens that pooling leaves out.
+    """
+
+    route: Route
+    outputs: tuple[str, ...]
+    max_tokens: int
+    max_rows: int | None = None
+    prompt: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Consecutive texts, tokenized.
+
+    Attributes:
+        start: how many texts came before.
+        size: how many there are.
+        tokens: theirs.
+    """
+
+    start: int
+    size: int
+    tokens: Tokens
+
+
+class Engine:
+    """Runs texts through a model's graphs.
+
+    Args:
+        parts: the model.
+        choice: backend, dtype and threads.
+        checked: whether every tensor must be one that the networks read.
+    """
+
+    def __init__(self, parts: Parts, choice: Choice, checked: bool = True) -> None:
+        self.parts, self.choice = parts, choice
+        self._weights = Scope(parts.tensors)
+        self._programs: dict[tuple[tuple[str, ...], tuple[str, ...]], Program] = {}
+        self._tokenizers: dict[str, TextTokenizer] = {}
+        self._lock = threading.Lock()
+        for route in parts.spec.routes.values():
+            first, at = route.modules[0], route.folders[0]
+            special = not isinstance(first, StaticEmbedding)
+            self._tokenizers[at] = TextTokenizer(parts.tokenizers[at].tokenizer, special)
+            self._program(route, ("sentence_embedding",))
+        if checked:
+            check_unread(parts.spec, self._weights)
+
+    def tokenizer(self, route: Route) -> TextTokenizer:
+        """The tokenizer of a route."""
+        return self._tokenizers[route.folders[0]]
+
+    def _program(self, route: Route, outputs: tuple[str, ...]) -> Program:
+        with self._lock:
+            found = self._programs.get((route.folders, outputs))
+            if found is None:
+                found = compile_graph(graph(route, self._weights, outputs), self.choice)
+                self._programs[route.folders, outputs] = found
+            return found
+
+    def windows(self, texts: Iterator[Text], route: Route) -> Iterator[Window]:
+        """Tokenize texts window by window, one window ahead of the caller, on a thread of its own.
+
+        The iterator is drawn from in the caller's thread. A single window is tokenized in place.
+        """
+        tokenize, limit = self._tokenizers[route.folders[0]], route.max_length
+        portion = list(islice(texts, _FIRST_WINDOW))
+        following = list(islice(texts, WINDOW)) if len(portion) == _FIRST_WINDOW else []
+        if not following:
+            if portion:
+                yield Window(0, len(portion), tokenize(portion, limit))
+            return
+        start = 0
+        with ThreadPoolExecutor(1, "vicinal-tokenizer") as ahead:
+            current = ahead.submit(tokenize, portion, limit)
+            while portion:
+                after = ahead.submit(tokenize, following, limit) if following else None
+                yield Window(start, len(portion), current.result())
+                start += len(portion)
+                portion, current = following, after  # type: ignore[assignment]  # None only where portion is empty
+                following = list(islice(texts, WINDOW)) if portion else []
+
+    def run(self, texts: Iterator[Text], job: Job) -> Iterator[tuple[Window, NDArray[np.int64] | None, Arrays]]:
+        """Compute texts window by window, batch by batch.
+
+        Yields:
+            (window, None, {}) when a window begins, then (window, rows within it, outputs of these rows) for each of
+            its batches, in whatever order they end.
+        """
+        key = (job.route.folders, job.outputs)
+        program = self._programs.get(key) or self._program(job.route, job.outputs)
+        under_way: deque[tuple[NDArray[np.int64], Any]] = deque()
+        try:
+            for window in self.windows(texts, job.route):
+                yield window, None, {}
+                tokens = window.tokens
+                for rows, width in plan(tokens.lengths, job.max_tokens, job.max_rows, job.route.max_length):
+                    feeds = assemble(tokens, rows, width, job.prompt, program.inputs)
+                    while (pending := program.start(feeds, wait=not under_way)) is None:
+                        done, running = under_way.popleft()
+                        yield window, done, running.result()
+                    under_way.append((rows, pending))
+                while under_way:
+                    done, running = under_way.popleft()
+                    yield window, done, running.result()
+        finally:
+            for _, running in under_way:  # the caller stopped early: every request goes back
+                running.result()
+
+    def read_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """The tensors that the networks read, by `"{module's folder}/{name}"`."""
+        return self._weights.read()
+
+    def __reduce__(self) -> tuple[type[Engine], tuple[Parts, Choice, bool]]:
+        return Engine, (self.parts, self.choice, False)
+
+    def close(self) -> None:
+        """Let go of the compiled graphs."""
+        self._programs.clear()
+
+
+def prompt_length(engine: Engine, route: Route, prompt: str) -> int:
+    """Tokens of a prompt that pooling leaves out: its own and the special ones before it."""
+    if not prompt or not route.excludes_prompt:
+        return 0
+    tokens = engine.tokenizer(route)([prompt], route.max_length)
+    return len(tokens.ids) - (int(tokens.ids[-1]) in engine.tokenizer(route).special_ids)

@@ -1,0 +1,94 @@
+"""Every error and warning that vicinal raises.
+
+VicinalError
+├── ModelNotFound          (FileNotFoundError)  no place has the model; lists each place and each way to get it
+├── DamagedModel           (ValueError)         a model file cannot be read, or does not fit its configuration
+├── UnsupportedModel       (ValueError)         understood, but not something this backend can run faithfully
+├── UnsafeModel            (ValueError)         a model folder asks for code, or for files outside itself
+├── Unavailable            (ValueError)         a wished backend, device or dtype is not to be had here
+├── MissingExtra           (ImportError)        an optional dependency is needed; says what to install
+├── InvalidInput           (TypeError)          a text is not a text; names row and type
+├── TextTooLong            (ValueError)         truncation="error" and a text exceeds the model's length
+├── DimensionMismatch      (ValueError)         vectors whose lengths differ were compared
+├── NonFiniteEmbedding     (ArithmeticError)    a vector holds nan or infinity; names the rows
+└── SpaceMismatch          (ValueError)         vectors of two embedding spaces were mixed; names both
+
+VicinalWarning (UserWarning)
+├── TruncationWarning      texts were cut to the model's length; names rows and lengths
+├── PromptWarning          a prompt was supplied, or two were given and one was ignored
+├── ZeroVectorWarning      a vector is all zero, so that its similarity with anything is 0
+└── ModelWarning           something about a model folder that its user should know
+"""
+
+from __future__ import annotations
+
+
+class VicinalError(Exception):
+    """The base of every error that vicinal raises on purpose."""
+
+
+class ModelNotFound(VicinalError, FileNotFoundError):
+    """No place that was looked at has the model."""
+
+    def __str__(self) -> str:  # FileNotFoundError would show errno and file name
+        return str(self.args[0]) if self.args else ""
+
+
+class DamagedModel(VicinalError, ValueError):
+    """A model file cannot be read, is incomplete, or does not fit its configuration."""
+
+
+class UnsupportedModel(VicinalError, ValueError):
+    """The model is understood but cannot be run faithfully; the message says what can be done."""
+
+
+class UnsafeModel(VicinalError, ValueError):
+    """A model folder asks for code to be run, or for files outside itself."""
+
+
+class Unavailable(VicinalError, ValueError):
+    """The backend, device or dtype that was asked for is not available here."""
+
+
+class MissingExtra(VicinalError, ImportError):
+    """An optional dependency is not installed."""
+
+
+class InvalidInput(VicinalError, TypeError):
+    """Something that is not a text was given as one."""
+
+
+class TextTooLong(VicinalError, ValueError):
+    """A text exceeds the model's length and truncation="error" was asked for."""
+
+
+class DimensionMismatch(VicinalError, ValueError):
+    """Vectors of different lengths were compared."""
+
+
+class NonFiniteEmbedding(VicinalError, ArithmeticError):
+    """The model produced nan or infinity."""
+
+
+class SpaceMismatch(VicinalError, ValueError):
+    """Vectors of two embedding spaces were mixed."""
+
+
+class VicinalWarning(UserWarning):
+    """The base of every warning that vicinal gives."""
+
+
+class TruncationWarning(VicinalWarning):
+    """Texts were cut to the model's length."""
+
+
+class PromptWarning(VicinalWarning):
+    """A prompt was supplied from a table, or one of two was ignored."""
+
+
+class ZeroVectorWarning(VicinalWarning):
+    """A vector is all zero."""
+
+
+class ModelWarning(VicinalWarning):
+    """Something about a model folder that its user should know."""

@@ -1,0 +1,31 @@
+"""The one gate to optional dependencies: pyproject.toml lists them, this says what to install."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from vicinal.errors import MissingExtra
+
+_MODULES = {"torch": "torch", "parquet": "pyarrow"}
+
+
+def require(extra: str, purpose: str) -> ModuleType:
+    """Import the module that `extra` brings, or say how to get it.
+
+    Args:
+        extra: a name under `[project.optional-dependencies]`.
+        purpose: what needs it, to begin the message with.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    module = _MODULES[extra]
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise MissingExtra(
+            f"{purpose} needs {module}, which is not installed: pip install 'vicinal[{extra}]'"
+        ) from None

@@ -1,0 +1,100 @@
+"""Names an embedding space: two models with one fingerprint give vectors that may be compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vicinal import networks
+from vicinal.loading.cache import remember_files
+from vicinal.loading.modules import Parts
+from vicinal.loading.spec import Module, Spec, Transformer
+from vicinal.loading.weights import Tensor
+
+if TYPE_CHECKING:
+    from vicinal.engine import Engine
+
+FORMAT = 1
+"""Changes when the same files come to mean other vectors, or this file describes them differently."""
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """The weight files of a model as they were when it was loaded: (path, size, modification time in ns)."""
+
+    files: tuple[tuple[Path, int, int], ...]
+
+    @classmethod
+    def of(cls, parts: Parts) -> Stamps:
+        """The files behind a model's tensors."""
+        paths = sorted({tensor.file for tensor in parts.tensors.values() if tensor.file is not None})
+        return cls(tuple(_stamp(path) for path in paths))
+
+    def hold(self) -> bool:
+        """Whether the files are still those."""
+        try:
+            return bool(self.files) and all(_stamp(file[0]) == file for file in self.files)
+        except OSError:
+            return False
+
+
+def _stamp(path: Path) -> tuple[Path, int, int]:
+    stat = path.stat()
+    return path, stat.st_size, stat.st_mtime_ns
+
+
+def fingerprint(spec: Spec, engine: Engine, stamps: Stamps | None) -> str:
+    """SHA-256, in hex, of all that decides a text's vector but its prompt.
+
+    Args:
+        stamps: the digest of the tensors is remembered by these files, while they are as they were loaded.
+    """
+    tensors = list(_canonical(spec, engine))
+    names = json.dumps([[name, tensor.dtype, tensor.shape] for name, tensor in tensors])
+    if stamps is not None and stamps.hold():
+        key = f"tensors-{FORMAT}-{hashlib.sha256(names.encode()).hexdigest()}"
+        digest = remember_files(key, [path for path, _, _ in stamps.files], lambda _: _digest(tensors))
+    else:
+        digest = _digest(tensors)
+    described: dict[str, Any] = {"format": FORMAT, "names": names, "tensors": digest, "dims": spec.truncate_dim}
+    for task, route in spec.routes.items():
+        tokenizer = engine.parts.tokenizers[route.folders[0]].canonical()
+        described[f"route {task}"] = {
+            "modules": [_described(module) for module in route.modules],
+            "max_length": route.max_length,
+            "tokenizer": hashlib.sha256(tokenizer.encode()).hexdigest(),
+        }
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def _canonical(spec: Spec, engine: Engine) -> Sequence[tuple[str, Tensor]]:
+    """The tensors that the networks read, by names that no file layout changes."""
+    named = {}
+    for task, route in spec.routes.items():
+        for i, at in enumerate(route.folders):
+            for name, tensor in engine.read_tensors():
+                folder, _, local = name.rpartition("/")
+                if folder == at:
+                    local = local.replace(".gamma", ".weight").replace(".beta", ".bias")
+                    named[f"{task}/{i}/{local}"] = tensor
+    return sorted(named.items())
+
+
+def _digest(tensors: Sequence[tuple[str, Tensor]]) -> str:
+    sha = hashlib.sha256()
+    for _, tensor in tensors:
+        sha.update(tensor.array.data)
+    return sha.hexdigest()
+
+
+def _described(module: Module) -> list[Any]:
+    """A module's settings; of a transformer those that its network reads."""
+    if isinstance(module, Transformer):
+        network = networks.find(module.architecture)
+        assert network is not None
+        return [module.architecture, asdict(network.parse(module.config))]  # type: ignore[call-overload]
+    return [type(module).__name__, asdict(module)]

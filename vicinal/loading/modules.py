@@ -1,0 +1,412 @@
+"""A model's folder to a `Spec`: which modules, with which settings. Parses, and refuses by name; runs nothing."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vicinal import networks
+from vicinal.errors import DamagedModel, ModelWarning, UnsafeModel, UnsupportedModel
+from vicinal.loading.folder import Folder
+from vicinal.loading.spec import (
+    POOLING_MODES,
+    Dense,
+    LayerNorm,
+    Module,
+    Normalize,
+    Pooling,
+    Route,
+    Spec,
+    StaticEmbedding,
+    Transformer,
+)
+from vicinal.loading.tokenizer import TokenizerFile, read_tokenizer
+from vicinal.loading.weights import Tensor
+
+# Of versions 1 to 6, in the order in which they are looked for.
+_SENTENCE_CONFIGS = tuple(
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+OLD_POOLING = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+DENSE_ACTIVATIONS = {
+    "torch.nn.modules.activation.Tanh": "tanh",
+    "torch.nn.modules.linear.Identity": "identity",
+    "torch.nn.modules.activation.ReLU": "relu",
+    "torch.nn.modules.activation.GELU": "gelu",
+    "torch.nn.modules.activation.SiLU": "silu",
+    "torch.nn.modules.activation.Sigmoid": "sigmoid",
+}
+_NEED_TORCH = (
+    "BoW", "CLIPModel", "CNN", "LSTM", "WeightedLayerPooling", "WordEmbeddings", "WordWeights",
+    "MLMTransformer", "SpladePooling", "SparseAutoEncoder", "SparseStaticEmbedding",
+)  # fmt: skip
+_UNLIMITED = 1 << 30
+"""Limits beyond this are how tokenizer files say that there is none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """A model read from its folder.
+
+    Attributes:
+        spec: what it is.
+        tensors: of every module that has some, by `"{module's folder}/{name}"`.
+        tokenizers: by the folder of a route's first module.
+    """
+
+    spec: Spec
+    tensors: Mapping[str, Tensor]
+    tokenizers: Mapping[str, TokenizerFile]
+
+
+@dataclass
+class _Reading:
+    """What is known while a folder is read."""
+
+    folder: Folder
+    overrides: Mapping[str, Any]
+    tensors: dict[str, Tensor]
+    tokenizers: dict[str, TokenizerFile]
+    limits: dict[str, int | None]
+    weights: Callable[[Folder, str], dict[str, Tensor]]
+
+
+def read_model(
+    folder: Folder, weights: Callable[[Folder, str], dict[str, Tensor]], config_overrides: Mapping[str, Any]
+) -> Parts:
+    """Read a model's folder.
+
+    Args:
+        weights: reads the tensors in a subfolder.
+        config_overrides: replace keys of `config.json`.
+
+    Raises:
+        DamagedModel: a file is missing or cannot be read. UnsupportedModel: a module cannot be run here.
+        UnsafeModel: a module is code of the folder's own, or lies outside it.
+    """
+    reading = _Reading(folder, config_overrides, {}, {}, {}, weights)
+    settings = folder.optional("config_sentence_transformers.json")
+    kind = settings.get("model_type", "SentenceTransformer")
+    if kind != "SentenceTransformer":
+        raise UnsupportedModel(f"{folder.root} holds a {kind}, not a SentenceTransformer")
+    if folder.has("modules.json"):
+        routes, default = _routes(reading)
+    elif folder.has("config.json") and "model2vec" in str(folder.mapping("config.json").get("model_type")):
+        routes, default = {"": _model2vec(reading)}, ""
+    else:
+        routes, default = {"": _plain(reading)}, ""
+    prompts = settings.get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(isinstance(p, (str, type(None))) for p in prompts.values()):
+        raise DamagedModel(f"{folder.path('config_sentence_transformers.json')}: prompts must be texts by name")
+    spec = Spec(
+        routes=routes,
+        default_route=default,
+        prompts={name: prompt or "" for name, prompt in prompts.items()},
+        default_prompt_name=settings.get("default_prompt_name"),
+        similarity_fn_name=settings.get("similarity_fn_name") or "cosine",
+        truncate_dim=settings.get("truncate_dim"),
+    )
+    return Parts(spec, reading.tensors, reading.tokenizers)
+
+
+def _routes(reading: _Reading) -> tuple[dict[str, Route], str | None]:
+    """The routes that modules.json describes: one, or those of a router followed by what comes after it."""
+    entries = reading.folder.json("modules.json")
+    path = reading.folder.path("modules.json")
+    if not isinstance(entries, list) or not entries:
+        raise DamagedModel(f"{path} must list at least one module")
+    try:
+        listed = [(str(entry["type"]), str(entry["path"])) for entry in entries]
+    except (KeyError, TypeError) as error:
+        raise DamagedModel(f"{path}: every module needs a type and a path ({error!r} is missing)") from error
+    if class_name(listed[0][0], path) not in ("Router", "Asym"):
+        return {"": _route(reading, listed)}, ""
+    root = listed[0][1]
+    names = [f"{root}/{name}" if root else name for name in ("router_config.json", "config.json")]
+    config = reading.folder.optional(*names)
+    try:
+        types, structure = config["types"], config["structure"]
+        branches = {
+            task: [(str(types[name]), f"{root}/{name}" if root else str(name)) for name in steps]
+            for task, steps in structure.items()
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DamagedModel(f"{reading.folder.path(names[0])}: not a router's configuration ({error!r})") from error
+    parameters = config.get("parameters") or {}
+    default = parameters.get("default_route")
+    if default is None and parameters.get("allow_empty_key", True):
+        default = next(iter(branches), None)
+    return {task: _route(reading, [*steps, *listed[1:]]) for task, steps in branches.items()}, default
+
+
+def _route(reading: _Reading, listed: list[tuple[str, str]]) -> Route:
+    modules, folders = [], []
+    for kind, at in listed:
+        name = class_name(kind, reading.folder.path("modules.json"))
+        at = at.strip("/")
+        reading.folder.path(at or ".")  # outside the folder is refused
+        module = _module(reading, name, at)
+        if module is not None:
+            modules.append(module)
+            folders.append(at)
+    return _checked(Route(tuple(modules), tuple(folders), reading.limits.get(folders[0])), reading.folder)
+
+
+def class_name(kind: str, path: object) -> str:
+    """The module's class, in whichever version's spelling.
+
+    >>> class_name("sentence_transformers.models.Pooling.Pooling", "modules.json")
+    'Pooling'
+
+    Raises:
+        UnsafeModel: it is code of the model's own.
+    """
+    root, _, name = kind.rpartition(".")
+    if root.split(".")[0] in ("sentence_transformers", "vicinal"):
+        return name
+    raise UnsafeModel(
+        f"{path} asks for the module {kind!r}, which is code of the model's own: loading a model runs none. "
+        "A model that needs its own code runs in sentence-transformers with trust_remote_code=True."
+    )
+
+
+def _module(reading: _Reading, name: str, at: str) -> Module | None:
+    read = _READERS.get(name)
+    if read is not None:
+        return read(reading, at)
+    if name == "Dropout":  # does nothing outside training
+        return None
+    if name in _NEED_TORCH:
+        raise UnsupportedModel(
+            f"{reading.folder.root} has a {name} module, which is not handled here; it runs in sentence-transformers"
+        )
+    raise UnsupportedModel(f"{reading.folder.root} has a module of the unknown type {name!r}")
+
+
+def _config(reading: _Reading, at: str) -> dict[str, Any]:
+    return reading.folder.optional(f"{at}/config.json" if at else "config.json")
+
+
+def _load(reading: _Reading, at: str) -> dict[str, Tensor]:
+    """A module's tensors, also put into the model's."""
+    found = reading.weights(reading.folder, at)
+    reading.tensors.update({f"{at}/{name}": tensor for name, tensor in found.items()})
+    return found
+
+
+def _transformer(reading: _Reading, at: str) -> Transformer:
+    folder, prefix = reading.folder, f"{at}/" if at else ""
+    config = {**folder.mapping(f"{prefix}config.json"), **reading.overrides}
+    architecture = str(config.get("model_type"))
+    network = networks.find(architecture)
+    if network is None:
+        custom = " with code of its own" if config.get("auto_map") else ""
+        raise UnsupportedModel(
+            f"{folder.path(prefix + 'config.json')}: model_type {architecture!r}{custom} has no network here "
+            f"({', '.join(networks.known())} have one); it runs in sentence-transformers"
+        )
+    parsed = network.parse(config)
+    sentence = folder.optional(*(prefix + name for name in _SENTENCE_CONFIGS))
+    if sentence.get("transformer_task", "feature-extraction") != "feature-extraction":
+        raise UnsupportedModel(
+            f"{folder.root}: transformer_task {sentence['transformer_task']!r} is not handled here"
+        )
+    tokenizer = read_tokenizer(folder, at, architecture, bool(sentence.get("do_lower_case")))
+    reading.tokenizers[at] = tokenizer
+    stated = sentence.get("max_seq_length") or tokenizer.config.get("model_max_length")
+    reading.limits[at] = _limit(stated, parsed.max_tokens, folder)
+    found = _load(reading, at)
+    _unprefix(reading.tensors, found, at, network.ANCHOR)
+    return Transformer(architecture, config)
+
+
+def _unprefix(tensors: dict[str, Tensor], found: Mapping[str, Tensor], at: str, anchor: str) -> None:
+    """Name a network's tensors without what the checkpoint puts before them ("bert.", "0.auto_model.", ...)."""
+    holders = sorted((name for name in found if name.endswith(anchor)), key=len)
+    prefix = holders[0].removesuffix(anchor) if holders else ""
+    if prefix:
+        for name in found:
+            tensor = tensors.pop(f"{at}/{name}")
+            tensors[f"{at}/{name.removeprefix(prefix)}"] = tensor
+
+
+def _limit(stated: Any, allowed: int | None, folder: Folder) -> int | None:
+    """Tokens a text may have: what the files state, within what the position table allows."""
+    if stated is None or (isinstance(stated, (int, float)) and stated > _UNLIMITED):
+        return allowed
+    if not isinstance(stated, int) or stated <= 0:
+        raise DamagedModel(f"{folder.root}: the maximum length must be a positive number of tokens, not {stated!r}")
+    if allowed is not None and stated > allowed:
+        warnings.warn(
+            f"{folder.root} states a maximum length of {stated} tokens, but its network has {allowed} positions: "
+            f"texts are cut to {allowed}",
+            ModelWarning,
+            stacklevel=2,
+        )
+        return allowed
+    return stated
+
+
+def _pooling(reading: _Reading, at: str) -> Pooling:
+    config = _config(reading, at)
+    width = config.get("embedding_dimension", config.get("word_embedding_dimension"))
+    where = f"{reading.folder.root / at / 'config.json'}"
+    if type(width) is not int or width <= 0:
+        raise DamagedModel(f"{where}: embedding_dimension must be a positive integer, not {width!r}")
+    modes = config.get("pooling_mode")
+    if modes is None:
+        modes = [mode for key, mode in OLD_POOLING.items() if config.get(key)] or ["mean"]
+    modes = (modes,) if isinstance(modes, str) else tuple(modes)
+    for mode in modes:
+        if mode not in POOLING_MODES:
+            raise UnsupportedModel(f"{where}: pooling mode {mode!r} is none of {', '.join(POOLING_MODES)}")
+    return Pooling(width, modes, bool(config.get("include_prompt", True)))
+
+
+def _dense(reading: _Reading, at: str) -> Dense:
+    config, where = _config(reading, at), f"{reading.folder.root / at / 'config.json'}"
+    stated = str(config.get("activation_function") or "torch.nn.modules.activation.Tanh")
+    names = {path.rpartition(".")[2]: kind for path, kind in DENSE_ACTIVATIONS.items()}
+    activation = names.get(stated.rpartition(".")[2])
+    if not stated.startswith("torch.nn.") or activation is None:
+        raise UnsupportedModel(f"{where}: the activation {stated!r} is not handled here ({', '.join(names)} are)")
+    widths = config.get("in_features"), config.get("out_features")
+    if not all(type(width) is int and width > 0 for width in widths):
+        raise DamagedModel(f"{where}: in_features and out_features must be positive integers, not {widths}")
+    source = str(config.get("module_input_name") or "sentence_embedding")
+    _load(reading, at)
+    return Dense(
+        *widths,
+        bias=bool(config.get("bias", True)),
+        activation=activation,
+        residual=bool(config.get("use_residual", False)),
+        source=source,
+        target=str(config.get("module_output_name") or source),
+    )
+
+
+def _normalize(reading: _Reading, at: str) -> Normalize:
+    config = _config(reading, at) if at else {}
+    source = str(config.get("module_input_name") or "sentence_embedding")
+    return Normalize(source, str(config.get("module_output_name") or source))
+
+
+def _layer_norm(reading: _Reading, at: str) -> LayerNorm:
+    _load(reading, at)
+    width = _config(reading, at).get("dimension")
+    if type(width) is not int or width <= 0:
+        raise DamagedModel(f"{reading.folder.root / at / 'config.json'}: dimension must be a positive integer")
+    return LayerNorm(width)
+
+
+def _static(reading: _Reading, at: str) -> StaticEmbedding:
+    found = _load(reading, at)
+    return _static_from(reading, at, found, "embedding.weight")
+
+
+def _static_from(reading: _Reading, at: str, found: Mapping[str, Tensor], name: str) -> StaticEmbedding:
+    table = found.get(name)
+    if table is None or table.array.ndim != 2:
+        raise DamagedModel(f"{reading.folder.root / at}: a static model needs the tensor {name} (tokens, width)")
+    reading.tokenizers[at] = read_tokenizer(reading.folder, at, None)
+    tokens = reading.tokenizers[at].tokenizer.get_vocab_size(with_added_tokens=True)
+    if tokens > table.shape[0]:
+        raise DamagedModel(
+            f"{reading.folder.root / at}: the tokenizer has {tokens} tokens but {name} only {table.shape[0]} rows"
+        )
+    reading.limits[at] = None
+    return StaticEmbedding(*table.shape)
+
+
+_READERS: Mapping[str, Callable[[_Reading, str], Module]] = {
+    **dict.fromkeys(
+        ("Transformer", "BERT", "RoBERTa", "DistilBERT", "ALBERT", "CamemBERT", "XLMRoBERTa"), _transformer
+    ),
+    "Pooling": _pooling,
+    "Dense": _dense,
+    "Normalize": _normalize,
+    "LayerNorm": _layer_norm,
+    "StaticEmbedding": _static,
+}
+
+
+def _model2vec(reading: _Reading) -> Route:
+    """model2vec's own folder: a table `embeddings`, an option to normalise."""
+    config = reading.folder.mapping("config.json")
+    found = _load(reading, "")
+    unknown = sorted(set(found) - {"embeddings"})
+    if unknown:
+        raise UnsupportedModel(
+            f"{reading.folder.root}: model2vec models with {', '.join(unknown)} are not handled"
+        )
+    module = _static_from(reading, "", found, "embeddings")
+    reading.tensors["/embedding.weight"] = reading.tensors.pop("/embeddings")
+    modules: tuple[Module, ...] = (module, Normalize()) if config.get("normalize", True) else (module,)
+    return Route(modules, ("", "")[: len(modules)], None)
+
+
+def _plain(reading: _Reading) -> Route:
+    """A transformer's folder without modules.json: mean pooling, or the last token of a causal model."""
+    if not reading.folder.has("config.json"):
+        raise DamagedModel(f"{reading.folder.root} has neither modules.json nor config.json: no model, or incomplete")
+    transformer = _transformer(reading, "")
+    names = transformer.config.get("architectures") or [""]
+    causal = str(names[0]).endswith("ForCausalLM") and transformer.config.get("is_causal") is not False
+    mode = "lasttoken" if causal else "mean"
+    warnings.warn(
+        f"{reading.folder.root} has no modules.json, so nothing says how token vectors become a text's: "
+        f"{mode} pooling is taken. If the model was trained otherwise, its vectors are not what they should be.",
+        ModelWarning,
+        stacklevel=2,
+    )
+    return Route((transformer, Pooling(int(transformer.config["hidden_size"]), (mode,))), ("", "1_Pooling"),
+                 reading.limits[""])  # fmt: skip
+
+
+def _checked(route: Route, folder: Folder) -> Route:
+    """Widths and features must fit from module to module."""
+    features: dict[str, int] = {}
+    for module, at in zip(route.modules, route.folders, strict=True):
+        where = f"{folder.root}, module {at or '.'} ({type(module).__name__})"
+        if isinstance(module, Transformer):
+            network = networks.find(module.architecture)
+            assert network is not None
+            features["token_embeddings"] = network.parse(module.config).hidden_size
+        elif isinstance(module, StaticEmbedding):
+            features = {"token_embeddings": module.width, "sentence_embedding": module.width}
+        else:
+            source = getattr(module, "source", "sentence_embedding")
+            source = "token_embeddings" if isinstance(module, Pooling) else source
+            if source not in features:
+                raise DamagedModel(f"{where} reads {source!r}, which no module before it makes")
+            expected = getattr(module, "in_features", getattr(module, "width", features[source]))
+            if expected != features[source]:
+                raise DamagedModel(f"{where} takes {expected} dimensions, but {source} has {features[source]}")
+            target = getattr(module, "target", "sentence_embedding")
+            width = expected * len(module.modes) if isinstance(module, Pooling) else expected
+            features[target] = module.out_features if isinstance(module, Dense) else width
+    if "sentence_embedding" not in features:
+        raise DamagedModel(f"{folder.root}: no module makes a text's vector (a Pooling is missing)")
+    return route
+
+
+def with_prompts(spec: Spec, given: Mapping[str, str | None], supplied: Mapping[str, str]) -> Spec:
+    """The spec's prompts, under those of a well-known family that its files do not state, under the user's own.
+
+    Args:
+        given: the constructor's; None is no prompt, "" disables one.
+        supplied: what the family needs.
+    """
+    stated = {name: prompt for name, prompt in spec.prompts.items() if prompt}
+    own = {name: prompt or "" for name, prompt in given.items()}
+    return replace(spec, prompts={"query": "", "document": "", **spec.prompts, **supplied, **stated, **own})

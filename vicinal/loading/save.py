@@ -1,0 +1,203 @@
+"""Writes a model's folder in the layout that sentence-transformers of versions 2 to 6 reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import vicinal
+from vicinal.loading.modules import DENSE_ACTIVATIONS, OLD_POOLING, Parts
+from vicinal.loading.spec import Dense, LayerNorm, Module, Normalize, Pooling, Route, Spec, StaticEmbedding, Transformer
+from vicinal.loading.weights import Tensor, write_safetensors
+
+# Not carried over into a folder that replaces an older one: they belong to the older one's weights.
+_STALE = re.compile(
+    r".*\.(safetensors|bin|h5|msgpack|onnx|xml)|.*\.index\.json|modules\.json|.*config\.json|tokenizer.*"
+)
+
+
+def save_model(path: Path, spec: Spec, parts: Parts, source: Path, card: tuple[str, list[str]] | None) -> None:
+    """Write the folder beside `path`, then put it in its place; other files that stand there are kept.
+
+    Args:
+        source: the folder that the model was loaded from, whose README.md stays the card.
+        card: the model's name and training data for a new card; None writes none.
+
+    Raises:
+        NotADirectoryError: `path` is a file.
+    """
+    path = Path(os.path.abspath(path.expanduser()))
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"{path} is a file; a model is saved as a folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        os.chmod(new, 0o777 & ~_umask())
+        _write(new, spec, parts)
+        if card is not None:
+            _write_card(new / "README.md", source, spec, *card)
+        _swap(new, path)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Put a folder in the place of another, which stays whole until the last moment."""
+    if not path.exists():
+        new.rename(path)
+        return
+    for old in path.rglob("*"):
+        kept = new / old.relative_to(path)
+        if old.is_file() and not kept.exists() and not _STALE.fullmatch(old.name):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(old, kept)
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+    path.rename(aside / path.name)
+    new.rename(path)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _write(root: Path, spec: Spec, parts: Parts) -> None:
+    listed = []
+    if spec.only is not None:
+        for i, module in enumerate(spec.only.modules):
+            at = "" if i == 0 else f"{i}_{type(module).__name__}"
+            _write_module(root / at, module, spec.only, i, parts)
+            listed.append((module, at))
+        modules = [_entry(i, _TYPES[type(module)], at) for i, (module, at) in enumerate(listed)]
+    else:
+        modules = [_entry(0, "sentence_transformers.models.Router", "")]
+        _write_router(root, spec, parts)
+    _json(root / "modules.json", modules)
+    settings: dict[str, Any] = {
+        "__version__": {"vicinal": vicinal.__version__},
+        "model_type": "SentenceTransformer",
+        "prompts": dict(spec.prompts),
+        "default_prompt_name": spec.default_prompt_name,
+        "similarity_fn_name": spec.similarity_fn_name,
+    }
+    if spec.truncate_dim is not None:
+        settings["truncate_dim"] = spec.truncate_dim
+    _json(root / "config_sentence_transformers.json", settings)
+
+
+_TYPES: dict[type[Any], str] = {
+    kind: f"sentence_transformers.models.{kind.__name__}"
+    for kind in (Transformer, StaticEmbedding, Pooling, Dense, LayerNorm, Normalize)
+}
+
+
+def _entry(i: int, kind: str, at: str) -> dict[str, Any]:
+    return {"idx": i, "name": str(i), "path": at, "type": kind}
+
+
+def _write_router(root: Path, spec: Spec, parts: Parts) -> None:
+    """Each route whole, in folders of its own."""
+    types, structure = {}, {}
+    for task, route in spec.routes.items():
+        structure[task] = [f"{task}_{i}_{type(module).__name__}" for i, module in enumerate(route.modules)]
+        for i, (module, at) in enumerate(zip(route.modules, structure[task], strict=True)):
+            types[at] = _TYPES[type(module)]
+            _write_module(root / at, module, route, i, parts)
+    parameters = {"default_route": spec.default_route, "allow_empty_key": spec.default_route is not None}
+    _json(root / "router_config.json", {"types": types, "structure": structure, "parameters": parameters})
+
+
+def _write_module(folder: Path, module: Module, route: Route, i: int, parts: Parts) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    at = route.folders[i]
+    config = _config(module)
+    if config:
+        _json(folder / "config.json", config)
+    tensors = {}
+    if not isinstance(module, (Pooling, Normalize)):
+        found = ((n.rpartition("/"), tensor) for n, tensor in parts.tensors.items())
+        tensors = {name[2]: tensor for name, tensor in found if name[0] == at}
+    if isinstance(module, StaticEmbedding):
+        tensors = {"embedding.weight": _plain_table(tensors)}
+    if tensors:
+        write_safetensors(folder / "model.safetensors", tensors)
+    if isinstance(module, (Transformer, StaticEmbedding)):
+        tokenizer = parts.tokenizers[at]
+        (folder / "tokenizer.json").write_text(tokenizer.canonical(), encoding="utf-8")
+        if isinstance(module, Transformer):
+            limit = {} if route.max_length is None else {"model_max_length": route.max_length}
+            _json(folder / "tokenizer_config.json", {**tokenizer.config, **limit})
+            sentence = {"max_seq_length": route.max_length, "do_lower_case": tokenizer.lower}
+            _json(folder / "sentence_bert_config.json", sentence)
+
+
+def _plain_table(tensors: dict[str, Tensor]) -> Tensor:
+    """A static model's vectors as float32, whatever they are stored as."""
+    table, scale = tensors["embedding.weight"].numeric(), tensors.get("embedding.scale")
+    return Tensor.of("embedding.weight", (table if scale is None else table * scale.numeric()).astype("float32"))
+
+
+def _config(module: Module) -> dict[str, Any]:
+    """A module's config.json, in the oldest spelling that says it all."""
+    if isinstance(module, Transformer):
+        return dict(module.config)
+    if isinstance(module, Pooling):
+        old = {key: mode in module.modes for key, mode in OLD_POOLING.items()}
+        if tuple(mode for mode in OLD_POOLING.values() if mode in module.modes) == module.modes:
+            return {"word_embedding_dimension": module.width, **old, "include_prompt": module.include_prompt}
+        modes = list(module.modes)  # in an order that the old keys cannot tell
+        return {"embedding_dimension": module.width, "pooling_mode": modes, "include_prompt": module.include_prompt}
+    if isinstance(module, Dense):
+        activation = next(path for path, kind in DENSE_ACTIVATIONS.items() if kind == module.activation)
+        config: dict[str, Any] = {
+            "in_features": module.in_features,
+            "out_features": module.out_features,
+            "bias": module.bias,
+            "activation_function": activation,
+        }
+        if module.residual:
+            config["use_residual"] = True
+        if (module.source, module.target) != ("sentence_embedding", "sentence_embedding"):
+            config.update(module_input_name=module.source, module_output_name=module.target)
+        return config
+    if isinstance(module, LayerNorm):
+        return {"dimension": module.width}
+    if isinstance(module, Normalize):
+        return {"module_input_name": module.source, "module_output_name": module.target}
+    return {}
+
+
+def _write_card(path: Path, source: Path, spec: Spec, name: str, data: list[str]) -> None:
+    own = source / "README.md"
+    if own.is_file():
+        shutil.copyfile(own, path)
+        return
+    head = ["---", "library_name: sentence-transformers", "pipeline_tag: sentence-similarity",
+            "tags:", "- sentence-transformers", "- feature-extraction", "- vicinal"]  # fmt: skip
+    if data:
+        head += ["datasets:", *(f"- {item}" for item in data)]
+    body = f"""---
+
+# {name}
+
+Turns texts into vectors of {spec.width} dimensions.
+
+```python
+from vicinal import SentenceTransformer
+
+model = SentenceTransformer("{name}")
+vectors = model.encode(["A text.", "Another one."])
+```
+"""
+    path.write_text("\n".join(head) + "\n" + body, encoding="utf-8")
+
+
+def _json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,158 @@
+"""What a model is, as data: routes of modules, and how texts reach them. Nothing here runs anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+POOLING_MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """A network that turns token ids into one vector a token.
+
+    Attributes:
+        architecture: the configuration's `model_type`.
+        config: the whole `config.json`, kept for saving.
+    """
+
+    architecture: str
+    config: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class StaticEmbedding:
+    """One vector a token, averaged over the text's tokens."""
+
+    tokens: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """Token vectors to one vector a text; several modes are concatenated in the order of `POOLING_MODES`' names given.
+
+    Attributes:
+        width: of a token vector.
+        modes: of POOLING_MODES.
+        include_prompt: whether the prompt's own tokens count.
+    """
+
+    width: int
+    modes: tuple[str, ...] = ("mean",)
+    include_prompt: bool = True
+
+
+@dataclass(frozen=True)
+class Dense:
+    """activation(W x + b), plus x where `residual`; applied to the feature `source`, written to `target`."""
+
+    in_features: int
+    out_features: int
+    bias: bool = True
+    activation: str = "tanh"
+    residual: bool = False
+    source: str = "sentence_embedding"
+    target: str = "sentence_embedding"
+
+
+@dataclass(frozen=True)
+class LayerNorm:
+    """Layer normalisation of the text vector, eps 1e-5."""
+
+    width: int
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """Scale to length 1."""
+
+    source: str = "sentence_embedding"
+    target: str = "sentence_embedding"
+
+
+Module = Transformer | StaticEmbedding | Pooling | Dense | LayerNorm | Normalize
+
+
+@dataclass(frozen=True)
+class Route:
+    """A way from text to vector. Most models have one; a router has one for queries, one for documents, ...
+
+    Attributes:
+        modules: in order.
+        folders: of each module, relative to the model's folder: its tensors are named under `"{folder}/"`, and the
+            first one's tokenizer goes by it.
+        max_length: tokens a text may have, special tokens counted; longer ones are cut. None is no limit.
+    """
+
+    modules: tuple[Module, ...]
+    folders: tuple[str, ...]
+    max_length: int | None
+    width: int = field(init=False)
+    """Dimensions of the text vector."""
+    excludes_prompt: bool = field(init=False)
+    """Whether some pooling leaves the prompt's tokens out."""
+
+    def __post_init__(self) -> None:
+        width = 0
+        for module in self.modules:
+            if isinstance(module, Pooling):
+                width = module.width * len(module.modes)
+            elif isinstance(module, StaticEmbedding):
+                width = module.width
+            elif isinstance(module, Dense) and module.target == "sentence_embedding":
+                width = module.out_features
+        object.__setattr__(self, "width", width)
+        excludes = any(isinstance(module, Pooling) and not module.include_prompt for module in self.modules)
+        object.__setattr__(self, "excludes_prompt", excludes)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A model without its weights: everything that decides what a text's vector is, and the user's settings.
+
+    Setters on the model replace the whole spec, so that a call works with one from beginning to end.
+
+    Attributes:
+        routes: by task name; a model without a router has one, named "".
+        default_route: taken when the task names none.
+        prompts: prefixes by name.
+        default_prompt_name: the prompt of a plain `encode`.
+        similarity_fn_name: how this model's vectors are compared.
+        truncate_dim: how many leading dimensions are kept, None all.
+    """
+
+    routes: Mapping[str, Route]
+    default_route: str | None = ""
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    default_prompt_name: str | None = None
+    similarity_fn_name: str = "cosine"
+    truncate_dim: int | None = None
+    only: Route | None = field(init=False)
+    """The route of a model that has one."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "only", next(iter(self.routes.values())) if len(self.routes) == 1 else None)
+
+    def route(self, task: str | None) -> Route:
+        """The route of a task.
+
+        Raises:
+            ValueError: a model with several routes has none of that name and no default.
+        """
+        if self.only is not None:
+            return self.only
+        name = task if task in self.routes else self.default_route
+        if name not in self.routes:
+            raise ValueError(
+                f"this model has a route for each of {', '.join(self.routes)} and no default: use encode_query or "
+                f"encode_document, or encode(..., task=...) with one of them, not task={task!r}"
+            )
+        return self.routes[name]
+
+    @property
+    def width(self) -> int:
+        """Dimensions of the text vector before `truncate_dim`."""
+        return next(iter(self.routes.values())).width

@@ -1,0 +1,202 @@
+"""A folder's tokenizer as one canonical description, whichever files it comes from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, normalizers
+
+from vicinal.errors import DamagedModel, UnsupportedModel
+from vicinal.loading.folder import Folder
+
+# Their Python classes build the normaliser from tokenizer_config.json, whatever tokenizer.json says.
+_BERT_CLASSES = ("Bert", "DistilBert", "Electra", "MPNet", "MobileBert", "Funnel", "LayoutLM", "ConvBert", "RetriBert")
+_BERT_MODELS = ("bert", "distilbert", "electra", "mpnet", "mobilebert", "convbert")
+_BYTE_BPE_CLASSES = ("Roberta", "Longformer", "BART", "Bart", "LED")
+_BYTE_BPE_MODELS = ("roberta", "longformer", "bart")
+_SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
+
+
+@dataclass(frozen=True)
+class TokenizerFile:
+    """What the tokenizer is.
+
+    Attributes:
+        raw: a `tokenizer.json`'s text.
+        tokenizer: read from it; truncation, padding and the settings below are applied. Never changed afterwards.
+        normalizer: replaces the BERT normaliser's settings, where not empty.
+        lower: lower-case first, as `do_lower_case` of the sentence configuration asks.
+        config: `tokenizer_config.json`, kept for saving.
+    """
+
+    raw: str = field(repr=False)
+    tokenizer: Tokenizer = field(repr=False, compare=False)
+    normalizer: Mapping[str, Any] = field(default_factory=dict)
+    lower: bool = False
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        tokenizer = self.tokenizer
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        if self.normalizer:
+            tokenizer.normalizer = normalizers.BertNormalizer(**self.normalizer)
+        if self.lower:
+            old = [] if tokenizer.normalizer is None else [tokenizer.normalizer]
+            tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *old])
+
+    def canonical(self) -> str:
+        """The description as sorted JSON, without the truncation and padding that it may store."""
+        tokenizer = json.loads(self.raw)
+        tokenizer["truncation"] = tokenizer["padding"] = None
+        if self.normalizer:
+            tokenizer["normalizer"] = {"type": "BertNormalizer", **self.normalizer}
+        if self.lower:
+            stages = [{"type": "Lowercase"}]
+            if (old := tokenizer.get("normalizer")) is not None:
+                stages += old["normalizers"] if old["type"] == "Sequence" else [old]
+            tokenizer["normalizer"] = {"type": "Sequence", "normalizers": stages}
+        return json.dumps(tokenizer, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def read_tokenizer(folder: Folder, at: str, model_type: str | None, lower: bool = False) -> TokenizerFile:
+    """Read the tokenizer in the subfolder `at` ("" for the root).
+
+    Args:
+        model_type: of the network, to know the tokenizer's kind where no file states it.
+        lower: whether the sentence configuration asks to lower-case.
+
+    Raises:
+        DamagedModel: there is no vocabulary, or it cannot be read.
+        UnsupportedModel: there is a SentencePiece model alone.
+    """
+    prefix = f"{at}/" if at else ""
+    config = folder.optional(f"{prefix}tokenizer_config.json")
+    kind = str(config.get("tokenizer_class") or "").removesuffix("Fast").removesuffix("Tokenizer")
+    is_bert = kind in _BERT_CLASSES or (not kind and model_type in _BERT_MODELS)
+    if folder.has(f"{prefix}tokenizer.json"):
+        raw = folder.text(f"{prefix}tokenizer.json")
+        tokenizer = _parse(raw, folder.path(f"{prefix}tokenizer.json"))
+        described = _described(tokenizer)
+        override = _bert_normalizer(config) if is_bert and described.get("type") == "BertNormalizer" else {}
+        override = {} if override == {k: v for k, v in described.items() if k != "type"} else override
+        lower = lower and not _lowers(override or described)
+        return TokenizerFile(raw, tokenizer, override, lower, config)
+    if folder.has(f"{prefix}vocab.txt") and (is_bert or not kind):
+        raw = _wordpiece(folder.text(f"{prefix}vocab.txt"), config, folder, prefix)
+        tokenizer = _parse(raw, folder.path(f"{prefix}vocab.txt"))
+        return TokenizerFile(raw, tokenizer, {}, lower and not _bert_normalizer(config)["lowercase"], config)
+    is_byte_bpe = kind in _BYTE_BPE_CLASSES or (not kind and model_type in _BYTE_BPE_MODELS)
+    if is_byte_bpe and folder.has(f"{prefix}vocab.json") and folder.has(f"{prefix}merges.txt"):
+        raw = _byte_bpe(folder, prefix, config)
+        return TokenizerFile(raw, _parse(raw, folder.path(f"{prefix}vocab.json")), {}, lower, config)
+    for name in _SENTENCEPIECE:
+        if folder.has(prefix + name):
+            raise UnsupportedModel(
+                f"{folder.path(prefix + name)} is a SentencePiece model without the tokenizer.json that is read here. "
+                "Convert it once where transformers and sentencepiece are installed: "
+                f"AutoTokenizer.from_pretrained({str(folder.root)!r}).save_pretrained({str(folder.root)!r})"
+            )
+    raise DamagedModel(
+        f"{folder.root / at} has no vocabulary that can be read: none of tokenizer.json, vocab.txt, "
+        "vocab.json with merges.txt fits. The folder is incomplete, or not a text model's."
+    )
+
+
+def _parse(raw: str, path: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_str(raw)
+    except Exception as error:
+        raise DamagedModel(f"{path} is no tokenizer that can be read ({error}): damaged or half-written") from error
+
+
+def _described(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The settings of its normaliser, {} where it has none."""
+    state = tokenizer.normalizer
+    return dict(json.loads(state.__getstate__())) if state is not None else {}
+
+
+def _bert_normalizer(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "clean_text": True,
+        "handle_chinese_chars": bool(config.get("tokenize_chinese_chars", True)),
+        "strip_accents": config.get("strip_accents"),
+        "lowercase": bool(config.get("do_lower_case", True)),
+    }
+
+
+def _lowers(normalizer: Mapping[str, Any]) -> bool:
+    if normalizer.get("normalizers"):
+        return any(_lowers(part) for part in normalizer["normalizers"])
+    return normalizer.get("type") == "Lowercase" or bool(normalizer.get("lowercase"))
+
+
+def _special(config: Mapping[str, Any], key: str, default: str) -> str:
+    value = config.get(key, default)
+    return str(value["content"] if isinstance(value, dict) else value or default)
+
+
+def _added(vocab: Mapping[str, int], tokens: list[str], lstrip: str = "") -> list[dict[str, Any]]:
+    kept = sorted((vocab[token], token) for token in tokens if token in vocab)
+    return [
+        {"id": i, "content": token, "single_word": False, "lstrip": token == lstrip, "rstrip": False,
+         "normalized": False, "special": True}
+        for i, token in kept
+    ]  # fmt: skip
+
+
+def _wordpiece(text: str, config: Mapping[str, Any], folder: Folder, prefix: str) -> str:
+    """A tokenizer.json for BERT's vocab.txt, one token a line."""
+    vocab = {line.rstrip("\r"): i for i, line in enumerate(text.removesuffix("\n").split("\n"))}
+    names = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
+    special = {key: _special(config, f"{key}_token", default) for key, default in names.items()}
+    for key in ("unk", "sep", "cls"):
+        if special[key] not in vocab:
+            raise DamagedModel(f"{folder.path(prefix + 'vocab.txt')} has no {special[key]}: not a BERT vocabulary")
+    cls, sep = (special["cls"], vocab[special["cls"]]), (special["sep"], vocab[special["sep"]])
+    token = lambda name, kind: {"SpecialToken": {"id": name, "type_id": kind}}  # noqa: E731
+    text_at = lambda name, kind: {"Sequence": {"id": name, "type_id": kind}}  # noqa: E731
+    return json.dumps({
+        "version": "1.0", "truncation": None, "padding": None,
+        "added_tokens": _added(vocab, list(special.values())),
+        "normalizer": {"type": "BertNormalizer", **_bert_normalizer(config)},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [token(cls[0], 0), text_at("A", 0), token(sep[0], 0)],
+            "pair": [token(cls[0], 0), text_at("A", 0), token(sep[0], 0), text_at("B", 1), token(sep[0], 1)],
+            "special_tokens": {name: {"id": name, "ids": [i], "tokens": [name]} for name, i in (cls, sep)},
+        },
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "model": {"type": "WordPiece", "unk_token": special["unk"], "continuing_subword_prefix": "##",
+                  "max_input_chars_per_word": 100, "vocab": vocab},
+    }, ensure_ascii=False)  # fmt: skip
+
+
+def _byte_bpe(folder: Folder, prefix: str, config: Mapping[str, Any]) -> str:
+    """A tokenizer.json for RoBERTa's vocab.json and merges.txt."""
+    vocab = folder.mapping(f"{prefix}vocab.json")
+    lines = folder.text(f"{prefix}merges.txt").split("\n")
+    merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    names = {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>"}
+    special = {key: _special(config, f"{key}_token", default) for key, default in names.items()}
+    cls, sep = _special(config, "cls_token", special["bos"]), _special(config, "sep_token", special["eos"])
+    if any(len(pair) != 2 for pair in merges) or cls not in vocab or sep not in vocab:
+        raise DamagedModel(f"{folder.path(prefix + 'merges.txt')}, vocab.json: not a byte-level BPE vocabulary")
+    space = bool(config.get("add_prefix_space", False))
+    return json.dumps({
+        "version": "1.0", "truncation": None, "padding": None,
+        "added_tokens": _added(vocab, list(special.values()), lstrip=special["mask"]),
+        "normalizer": None,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": space, "trim_offsets": True, "use_regex": True},
+        "post_processor": {"type": "RobertaProcessing", "sep": [sep, vocab[sep]], "cls": [cls, vocab[cls]],
+                           "trim_offsets": True, "add_prefix_space": space},
+        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+        "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": "",
+                  "end_of_word_suffix": "", "fuse_unk": False, "byte_fallback": False, "vocab": vocab,
+                  "merges": merges},
+    }, ensure_ascii=False)  # fmt: skip

@@ -1,0 +1,63 @@
+"""Network architectures, one file each, as plain functions over `backends.base.Ops`.
+
+A file here that describes an architecture holds MODEL_TYPES (the `model_type`s it serves), `parse(config)`, which
+reads or refuses a `config.json`, and the network itself, `tokens(ops, w, config, x)`: token states (B, T, width).
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from types import ModuleType
+from typing import Any, Protocol
+
+from vicinal.backends.base import Handle, Ops
+from vicinal.loading.weights import Scope
+
+
+class Config(Protocol):
+    """What every network's configuration tells."""
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of a token state."""
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Tokens that its position table allows, None when there is no limit."""
+
+
+class Network(Protocol):
+    """The contract of an architecture's file."""
+
+    MODEL_TYPES: tuple[str, ...]
+    ANCHOR: str
+    """A tensor that every checkpoint has: what stands before it is the checkpoint's prefix."""
+    LEFTOVERS: tuple[str, ...]
+    """Patterns (fnmatch) of tensors that checkpoints carry and no text vector needs."""
+
+    def parse(self, config: Mapping[str, Any]) -> Config: ...
+
+    def tokens(self, ops: Ops, w: Scope, c: Any, x: Mapping[str, Handle]) -> Handle: ...
+
+
+@cache
+def _networks() -> Mapping[str, ModuleType]:
+    found = {}
+    for info in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{info.name}")
+        for model_type in getattr(module, "MODEL_TYPES", ()):
+            found[model_type] = module
+    return found
+
+
+def find(model_type: str) -> Network | None:
+    """The network that serves a `model_type`, None when there is none here."""
+    return _networks().get(model_type)  # type: ignore[return-value]  # a module is the Network
+
+
+def known() -> list[str]:
+    """Every `model_type` that has a network."""
+    return sorted(_networks())

@@ -1,0 +1,334 @@
+"""What a user holds: a model that turns texts into vectors."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal import arguments, report
+from vicinal.arguments import NOTHING, OutputValue, Precision, Truncation
+from vicinal.backends import choose
+from vicinal.engine import WINDOW, Engine, Job, prompt_length
+from vicinal.errors import NonFiniteEmbedding, PromptWarning, TextTooLong, TruncationWarning, ZeroVectorWarning
+from vicinal.loading.modules import with_prompts
+from vicinal.loading.opening import open_model
+from vicinal.model import Model
+from vicinal.similarity import SimilarityFunction
+from vicinal.text.inputs import read, resolve_prompt, stream
+from vicinal.text.tokens import Text
+
+_ENCODED = ("sentence_embedding",)
+_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+_BATCH_TOKENS = {"openvino": 1536, "numpy": 8192}
+"""Padded tokens of a batch where the caller does not say: what kept both backends busiest (docs/benchmarks.md)."""
+
+
+class SentenceTransformer(Model):
+    """A model that turns texts into vectors whose nearness is nearness of meaning.
+
+    Args:
+        model_name_or_path: a hub name ("all-MiniLM-L6-v2"), a hub id ("BAAI/bge-small-en-v1.5") or a folder. Without
+            one, the small static model that comes with vicinal.
+        device: "cpu" or None.
+        prompts: by name, over those of the model; "" disables one.
+        default_prompt_name: the prompt of a plain `encode`.
+        cache_folder: of the hub; also from the environment (SENTENCE_TRANSFORMERS_HOME, HF_HUB_CACHE, HF_HOME).
+        revision, token, local_files_only: as the hub has them. HF_HUB_OFFLINE=1 keeps every model off the network.
+        model_kwargs: {"dtype": ...} is understood.
+        processor_kwargs: {"model_max_length": ...} is understood; `tokenizer_kwargs` is its older name.
+        config_kwargs: replace keys of the model's config.json.
+        backend: "auto", "openvino" or "numpy".
+        dtype: of the computation: "auto" is bfloat16 where the processor has it, else float32; or "float32",
+            "bfloat16", "int8".
+        threads: processor threads; None for all that the process may use (also from VICINAL_THREADS).
+        similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan".
+        truncate_dim: keep so many leading dimensions.
+
+    Raises:
+        ModelNotFound: no place has the model; every place and every way to get it is listed.
+        DamagedModel, UnsupportedModel, UnsafeModel: it cannot be loaded as it should be.
+        Unavailable: a wished backend, device or dtype is not to be had here.
+
+    >>> model = SentenceTransformer()
+    >>> model.encode(["a red apple", "a green apple", "tax law"]).shape
+    (3, 256)
+    """
+
+    def __init__(
+        self,
+        model_name_or_path: str | os.PathLike[str] | None = None,
+        *,
+        modules: Any = None,
+        device: str | None = None,
+        prompts: Mapping[str, str | None] | None = None,
+        default_prompt_name: str | None = None,
+        cache_folder: str | os.PathLike[str] | None = None,
+        trust_remote_code: bool = False,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        use_auth_token: str | bool | None = None,
+        model_kwargs: Mapping[str, Any] | None = None,
+        processor_kwargs: Mapping[str, Any] | None = None,
+        tokenizer_kwargs: Mapping[str, Any] | None = None,
+        config_kwargs: Mapping[str, Any] | None = None,
+        model_card_data: Any = None,
+        backend: str = "auto",
+        dtype: Any = "auto",
+        threads: int | None = None,
+        similarity_fn_name: str | SimilarityFunction | None = None,
+        truncate_dim: int | None = None,
+    ) -> None:
+        arguments.no_modules(modules)
+        arguments.only_cpu(device)
+        opened = open_model(
+            model_name_or_path,
+            revision=revision,
+            token=use_auth_token if token is None else token,
+            cache_folder=cache_folder,
+            local_files_only=local_files_only,
+            config_kwargs=config_kwargs or {},
+        )
+        spec = with_prompts(opened.parts.spec, prompts or {}, opened.supplied)
+        choice = choose(spec, backend, arguments.model_dtype(model_kwargs or {}, dtype), threads)
+        super().__init__(Engine(opened.parts, choice, checked=not config_kwargs), spec, opened.located)
+        self.model_card_data = model_card_data
+        self.trust_remote_code = trust_remote_code
+        self._supplied = set(opened.supplied) - set(prompts or {})
+        if (length := arguments.max_length({**(tokenizer_kwargs or {}), **(processor_kwargs or {})})) is not None:
+            self.max_seq_length = length
+        self.default_prompt_name = spec.default_prompt_name if default_prompt_name is None else default_prompt_name
+        self.similarity_fn_name = similarity_fn_name or spec.similarity_fn_name
+        self.truncate_dim = spec.truncate_dim if truncate_dim is None else truncate_dim
+
+    # ---- texts to vectors --------------------------------------------------------------------------------------
+
+    def encode(
+        self,
+        inputs: Any = NOTHING,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        output_value: OutputValue = "sentence_embedding",
+        precision: Precision = "float32",
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        device: str | None = None,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        pool: Any = None,
+        chunk_size: int | None = None,
+        *,
+        task: str | None = None,
+        batch_tokens: int | None = None,
+        truncation: Truncation = "warn",
+        out: NDArray[np.float32] | None = None,
+        sentences: Any = NOTHING,
+    ) -> Any:
+        """Vectors of texts.
+
+        Args:
+            inputs: a text; or a list, tuple, array, Series or generator of texts. Pairs `[(a, b), ...]` become one
+                vector a pair. (`sentences` is its older name.)
+            prompt_name, prompt: what goes in front of every text: by name, or itself, which wins.
+            batch_size: at most so many texts in a batch; None leaves it to `batch_tokens`.
+            show_progress_bar: None shows one while the logger "vicinal" is at INFO or DEBUG.
+            output_value: "token_embeddings" for a (tokens, width) array a text, None for a dict of everything.
+            precision: of the result: "int8", "uint8" (ranges of these very texts), "binary", "ubinary" (a bit a
+                dimension, packed).
+            convert_to_numpy, convert_to_tensor: one array, or one tensor; a list of arrays where both are false.
+            normalize_embeddings: scale to length 1.
+            truncate_dim: keep so many leading dimensions (before normalising).
+            task: the route of a model that has several.
+            batch_tokens: padded tokens of a batch: what bounds the memory, whatever the lengths.
+            truncation: what happens when a text is longer than the model's limit and loses its end.
+            out: (n, dims) float32 array or memory map to fill and return.
+
+        Returns:
+            (n, dims) float32; (dims,) for a bare text.
+
+        Raises:
+            InvalidInput: a row is no text. TextTooLong: with truncation="error"; `out` may be filled in part.
+            NonFiniteEmbedding: a vector holds nan or infinity.
+        """
+        if inputs is NOTHING and sentences is NOTHING:
+            raise TypeError("encode() needs texts: encode(inputs)")
+        if device is not None or pool is not None or chunk_size is not None:
+            arguments.only_cpu(device, pool)
+        if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
+            raise ValueError(f"batch_size must be a positive integer, not {batch_size!r}")
+        spec = self._spec
+        texts, single, prefix, task = read(spec, sentences if inputs is NOTHING else inputs, prompt, prompt_name, task)
+        route = spec.only or spec.route(task)
+        skipped = prompt_length(self._engine, route, prefix) if prefix else 0
+        job = Job(route, _ENCODED, batch_tokens or _BATCH_TOKENS[self.backend], batch_size, skipped)
+        if output_value != "sentence_embedding":
+            return self._states(texts, replace(job, outputs=("token_embeddings", *_ENCODED)), output_value, single)
+        dims = min(truncate_dim or spec.truncate_dim or route.width, route.width)
+        if out is None:
+            vectors = np.empty((len(texts), dims), np.float32)
+        else:
+            vectors = arguments.fillable(out, (len(texts), dims))
+        if texts:
+            self._fill(vectors, texts, job, normalize_embeddings, truncation, show_progress_bar)
+        if precision != "float32":
+            vectors = arguments.quantized(vectors, precision, single)
+        if convert_to_tensor:
+            from vicinal.backends.torch.tensors import from_numpy
+
+            tensor = from_numpy(vectors)
+            return tensor[0] if single else tensor
+        if single:
+            return vectors[0]
+        return vectors if convert_to_numpy else list(vectors)
+
+    def _fill(
+        self,
+        vectors: NDArray[np.float32],
+        texts: Sequence[Text],
+        job: Job,
+        normalize: bool,
+        truncation: Truncation,
+        progress: bool | None,
+    ) -> None:
+        """Compute the vectors of texts into the rows of an array; equal texts once."""
+        places, unique = None, texts
+        if len(texts) > 1 and len(seen := dict.fromkeys(texts)) < len(texts):
+            unique = list(seen)
+            inverse, places = arguments.places(unique, texts)
+        cut: list[tuple[int, int]] = []
+        zero: list[int] = []
+        bar = None if progress is False else report.bar(progress, len(unique))
+        dims, limit = vectors.shape[1], job.route.max_length
+        for window, rows, arrays in self._engine.run(iter(unique), job):
+            if rows is None:  # a window begins
+                if limit is not None and truncation != "ignore" and (window.tokens.full > limit).any():
+                    cut += report.too_long(window.start, window.tokens.full, limit, places)
+                    if truncation == "error":
+                        raise TextTooLong(report.cut(cut, len(texts), limit))
+                continue
+            batch = arrays["sentence_embedding"][:, :dims]
+            if normalize:
+                batch /= np.maximum(np.sqrt(np.einsum("ij,ij->i", batch, batch)), 1e-12)[:, None]
+            rows = rows + window.start if places is None else places[rows + window.start]
+            sums = np.abs(batch).sum(1)
+            if not np.isfinite(sums).all():
+                raise NonFiniteEmbedding(report.broken(rows[~np.isfinite(sums)], self.name))
+            if not sums.all():
+                zero += rows[sums == 0].tolist()
+            vectors[rows] = batch
+            if bar is not None:
+                bar.update(len(rows))
+        if bar is not None:
+            bar.close()
+        if places is not None:
+            copies = np.flatnonzero(places[inverse] != np.arange(len(texts)))
+            vectors[copies] = vectors[places[inverse[copies]]]
+        if cut:
+            warnings.warn(report.cut(cut, len(texts), limit), TruncationWarning, stacklevel=3)
+        if zero:
+            warnings.warn(report.zero(sorted(zero)), ZeroVectorWarning, stacklevel=3)
+
+    def encode_query(self, inputs: Any = NOTHING, prompt_name: str | None = None, prompt: str | None = None,
+                     **options: Any) -> Any:  # fmt: skip
+        """`encode` with the model's prompt for queries, and its route for them where it has several."""
+        if prompt_name is None and prompt is None:
+            prompt_name = self._prompt_for(("query",))
+        return self.encode(inputs, prompt_name, prompt, **{"task": "query", **options})
+
+    def encode_document(self, inputs: Any = NOTHING, prompt_name: str | None = None, prompt: str | None = None,
+                        **options: Any) -> Any:  # fmt: skip
+        """`encode` with the prompt for documents ("document", "passage" or "corpus"), and the route for them."""
+        if prompt_name is None and prompt is None:
+            prompt_name = self._prompt_for(_DOCUMENT_PROMPTS)
+        return self.encode(inputs, prompt_name, prompt, **{"task": "document", **options})
+
+    def _prompt_for(self, names: tuple[str, ...]) -> str | None:
+        prompts = self._spec.prompts
+        name = next((name for name in names if prompts.get(name)), next((n for n in names if n in prompts), None))
+        if name in self._supplied:
+            self._supplied.discard(name)
+            warnings.warn(
+                f"{self.name} was trained with the prompt {prompts[name]!r} for {name}s, which its files do not state; "
+                f"it is put in front. prompts={{{name!r}: ''}} disables it.",
+                PromptWarning,
+                stacklevel=3,
+            )
+        return name
+
+    def encode_iter(
+        self,
+        texts: Iterable[Any],
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        *,
+        task: str | None = None,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        batch_size: int | None = None,
+        batch_tokens: int | None = None,
+        truncation: Truncation = "warn",
+    ) -> Iterator[NDArray[np.float32]]:
+        """Vectors of an unbounded iterable of texts, in order, in constant memory.
+
+        Texts are drawn some thousands at a time, in the caller's thread. Arguments are those of `encode`.
+
+        Yields:
+            (dims,) float32 for each text.
+        """
+        spec = self._spec
+        prefix = resolve_prompt(spec, prompt, prompt_name)
+        route = spec.route(task)
+        skipped = prompt_length(self._engine, route, prefix)
+        job = Job(route, _ENCODED, batch_tokens or _BATCH_TOKENS[self.backend], batch_size, skipped)
+        dims = min(truncate_dim or spec.truncate_dim or route.width, route.width)
+        rows = stream(texts, prefix, WINDOW)
+        while portion := list(islice(rows, 4 * WINDOW)):
+            vectors = np.empty((len(portion), dims), np.float32)
+            self._fill(vectors, portion, job, normalize_embeddings, truncation, False)
+            yield from vectors
+
+    def _states(
+        self, texts: Sequence[Text], job: Job, output_value: str | None, single: bool
+    ) -> list[Any] | dict[str, NDArray[Any]] | NDArray[Any]:
+        """Token vectors of each text, or everything that the graph makes of it; padding is cut."""
+        if output_value not in ("token_embeddings", None):
+            raise ValueError(
+                f"output_value must be 'sentence_embedding', 'token_embeddings' or None, not {output_value!r}"
+            )
+        results: list[Any] = [None] * len(texts)
+        for window, rows, arrays in self._engine.run(iter(texts), job):
+            for i, row in enumerate(() if rows is None else rows.tolist()):
+                tokens, start, length = window.tokens, window.tokens.starts[row], window.tokens.lengths[row]
+                states = arrays["token_embeddings"][i, :length]
+                results[window.start + row] = states if output_value else {
+                    "input_ids": tokens.ids[start : start + length].astype(np.int64),
+                    "attention_mask": np.ones(length, np.int64),
+                    "token_embeddings": states,
+                    "sentence_embedding": arrays["sentence_embedding"][i],
+                }  # fmt: skip
+        return results[0] if single else results
+
+    # ---- comparing ---------------------------------------------------------------------------------------------
+
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
+        """Scores of every row with every row by the model's similarity function: (n, m)."""
+        return SimilarityFunction.to_similarity_fn(self.similarity_fn_name)(embeddings1, embeddings2)
+
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
+        """Scores of each row with the same row of the other: (n,)."""
+        return SimilarityFunction.to_similarity_pairwise_fn(self.similarity_fn_name)(embeddings1, embeddings2)
+
+    def evaluate(self, evaluator: Callable[..., Any], output_path: str | os.PathLike[str] | None = None) -> Any:
+        """What an evaluator says of this model; files go to `output_path`."""
+        if output_path is not None:
+            os.makedirs(output_path, exist_ok=True)
+        return evaluator(self, None if output_path is None else str(output_path))

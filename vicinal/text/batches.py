@@ -1,0 +1,71 @@
+"""Which texts go through the network together: filled by tokens, not by rows, so that little is padding."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.backends.base import Arrays
+from vicinal.text.tokens import Tokens
+
+
+def plan(
+    lengths: NDArray[np.int64], max_tokens: int, max_rows: int | None, limit: int | None
+) -> list[tuple[NDArray[np.int64], int]]:
+    """Rows in batches of like length, longest first; the padded tokens of a batch stay within the budget.
+
+    Widths are rounded up in steps that grow with the length, since a runtime keeps a plan for each that it meets.
+
+    Args:
+        lengths: (n,) tokens of each text.
+        max_tokens: the budget; a text that exceeds it alone has a batch of its own.
+        max_rows: of a batch, None for no bound.
+        limit: the model's, which padding does not pass.
+
+    Returns:
+        Row numbers and padded width of each batch; every row is in one batch.
+
+    >>> [(rows.tolist(), width) for rows, width in plan(np.array([3, 9, 2, 8]), 20, None, None)]
+    [([1, 3], 10), ([0, 2], 4)]
+    """
+    step = np.where(lengths <= 16, 2, np.where(lengths <= 64, 4, np.where(lengths <= 128, 8, 16)))
+    widths = np.maximum(-(-lengths // step) * step, 1)
+    if limit is not None:
+        widths = np.minimum(widths, max(limit, int(lengths.max(initial=1))))
+    order = np.argsort(-lengths, kind="stable")
+    batches, first = [], 0
+    while first < len(order):
+        width = int(widths[order[first]])
+        rows = max(1, max_tokens // width)
+        last = first + (rows if max_rows is None else min(rows, max_rows))
+        batches.append((order[first:last], width))
+        first = last
+    return batches
+
+
+def assemble(tokens: Tokens, rows: NDArray[np.int64], width: int, prompt: int, needs: frozenset[str]) -> Arrays:
+    """The inputs of a network for these rows, padded on the right to `width`.
+
+    Args:
+        prompt: leading tokens that pooling leaves out.
+        needs: the inputs that the network reads, see `backends.base.INPUTS`.
+    """
+    starts, lengths = tokens.starts[rows], tokens.lengths[rows]
+    index = np.arange(width, dtype=np.int32)
+    mask = index < lengths[:, None]
+    where = (starts[:, None] + index)[mask]
+    ids = np.zeros(mask.shape, np.int32)
+    ids[mask] = tokens.ids[where]
+    feeds: Arrays = {"ids": ids, "mask": mask, "index": index}
+    if "types" in needs:
+        feeds["types"] = np.zeros(mask.shape, np.int32)
+        if tokens.types is not None:
+            feeds["types"][mask] = tokens.types[where]
+    if "positions" in needs:
+        feeds["positions"] = np.where(mask, index, 0)
+    feeds["pool"] = mask & (index >= prompt) if prompt else mask
+    if "first" in needs:
+        feeds["first"] = np.where(lengths > prompt, prompt, 0).astype(np.int32)
+    if "last" in needs:
+        feeds["last"] = np.maximum(lengths - 1, 0).astype(np.int32)
+    return feeds

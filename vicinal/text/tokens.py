@@ -1,0 +1,219 @@
+"""Texts to token ids. One tokenizer serves all threads and settings: its own truncation and padding are never used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from vicinal.errors import InvalidInput
+
+Text = str | tuple[str, str]
+
+_CHARACTERS = 1 << 19
+"""Of text that is tokenized at once: the library's own records take a hundred times the ids' memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """Token ids of some texts, special tokens in place, cut to the limit.
+
+    Attributes:
+        ids: of all texts, one after the other.
+        types: which text of a pair each token is of, None where all are 0.
+        starts: text i's ids begin here.
+        lengths: tokens of each text.
+        full: tokens that each text has before cutting.
+    """
+
+    ids: NDArray[np.int32]
+    types: NDArray[np.int32] | None
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    full: NDArray[np.int64]
+
+
+class TextTokenizer:
+    """Tokenizes texts and pairs as the model was trained to have them.
+
+    Args:
+        tokenizer: without truncation and padding; it is not changed.
+        special: whether the network is given the special tokens.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, special: bool = True) -> None:
+        self.backend = tokenizer
+        pair = tokenizer.encode("a", "a", add_special_tokens=special)
+        single = tokenizer.encode("a", add_special_tokens=special)
+        inside = [i for i, part in enumerate(single.sequence_ids) if part is not None]
+        first, last = (inside[0], inside[-1] + 1) if inside else (0, 0)
+        self._before = np.array(single.ids[:first], np.int32)
+        self._after = np.array(single.ids[last:], np.int32)
+        self._pair = _PairTemplate.of(pair.ids, pair.type_ids, pair.sequence_ids)
+        self.special = len(self._before) + len(self._after)
+
+    def __call__(self, texts: Sequence[Text], limit: int | None) -> Tokens:
+        """Tokenize; a text of more than `limit` tokens, special ones counted, loses its end.
+
+        Raises:
+            InvalidInput: a text holds half of a surrogate pair.
+        """
+        if texts and not isinstance(texts[0], str):
+            return self._pairs(texts, limit)
+        ids, counts = self._plain(texts)  # type: ignore[arg-type]  # a call has texts or pairs, never both
+        full = counts + self.special
+        kept = counts if limit is None else np.minimum(counts, max(limit - self.special, 0))
+        lengths = kept + self.special
+        starts = np.cumsum(lengths) - lengths
+        if not self.special and kept is counts:
+            return Tokens(ids, None, starts, lengths, full)
+        framed = np.empty(int(lengths.sum()), np.int32)
+        if (kept < counts).any():
+            ids = ids[ranges(np.cumsum(counts) - counts, kept)]
+        framed[ranges(starts + len(self._before), kept)] = ids
+        for i, token in enumerate(self._before):
+            framed[starts + i] = token
+        for i, token in enumerate(self._after, -len(self._after)):
+            framed[starts + lengths + i] = token
+        return Tokens(framed, None, starts, lengths, full)
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids of the tokens that stand for no text."""
+        added = self.backend.get_added_tokens_decoder()
+        return frozenset(i for i, token in added.items() if token.special)
+
+    def _pairs(self, pairs: Sequence[Text], limit: int | None) -> Tokens:
+        ids, counts = self._plain([text for pair in pairs for text in pair])
+        ends = np.cumsum(counts)
+        rows, types = [], []
+        for i in range(len(pairs)):
+            a, b = (ids[ends[j] - counts[j] : ends[j]] for j in (2 * i, 2 * i + 1))
+            if limit is not None:
+                keep_a, keep_b = longest_first(len(a), len(b), max(limit - self._pair.special, 0))
+                a, b = a[:keep_a], b[:keep_b]
+            row, kind = self._pair.join(a, b)
+            rows.append(row)
+            types.append(kind)
+        lengths = np.array([len(row) for row in rows], np.int64)
+        full = counts[0::2] + counts[1::2] + self._pair.special
+        return Tokens(np.concatenate(rows), np.concatenate(types), np.cumsum(lengths) - lengths, lengths, full)
+
+    def _plain(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Ids of all texts without special tokens, and how many each has."""
+        whole = sum(map(len, texts)) <= _CHARACTERS
+        rows: list[NDArray[np.int32]] = []
+        counts: list[int] = []
+        for portion in (texts,) if whole else _portions(texts):
+            try:
+                found = [e.ids for e in self.backend.encode_batch_fast(portion, add_special_tokens=False)]
+            except (UnicodeEncodeError, TypeError) as error:
+                raise InvalidInput(_surrogate(texts)) from error
+            sizes = list(map(len, found))
+            counts += sizes
+            rows.append(np.fromiter(chain.from_iterable(found), np.int32, sum(sizes)))
+        return rows[0] if whole else np.concatenate(rows), np.array(counts, np.int64)
+
+
+@dataclass(frozen=True)
+class _PairTemplate:
+    before: tuple[tuple[int, int], ...]
+    between: tuple[tuple[int, int], ...]
+    after: tuple[tuple[int, int], ...]
+    type_a: int
+    type_b: int
+
+    @classmethod
+    def of(cls, ids: list[int], types: list[int], parts: list[int | None]) -> _PairTemplate:
+        """The special tokens (id, type) around and between the texts of a tokenized pair."""
+        a = [i for i, part in enumerate(parts) if part == 0]
+        b = [i for i, part in enumerate(parts) if part == 1]
+        tokens = list(zip(ids, types, strict=True))
+        if not a or not b:  # the probe's letter is no token: texts follow one another
+            return cls((), (), (), 0, 0)
+        return cls(
+            tuple(tokens[: a[0]]), tuple(tokens[a[-1] + 1 : b[0]]), tuple(tokens[b[-1] + 1 :]), types[a[0]], types[b[0]]
+        )
+
+    @property
+    def special(self) -> int:
+        return len(self.before) + len(self.between) + len(self.after)
+
+    def join(self, a: NDArray[np.int32], b: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        pieces = (self.before, (a, self.type_a), self.between, (b, self.type_b), self.after)
+        ids, types = [], []
+        for i, piece in enumerate(pieces):
+            if i % 2:
+                content, kind = piece
+                ids.append(np.asarray(content, np.int32))
+                types.append(np.full(len(ids[-1]), kind, np.int32))
+            else:
+                ids.append(np.array([token for token, _ in piece], np.int32))  # type: ignore[misc]
+                types.append(np.array([kind for _, kind in piece], np.int32))  # type: ignore[misc]
+        return np.concatenate(ids), np.concatenate(types)
+
+
+def longest_first(a: int, b: int, room: int) -> tuple[int, int]:
+    """Lengths of a pair's texts when together they must fit: the longer one loses tokens until they are even.
+
+    >>> longest_first(10, 4, 12), longest_first(10, 9, 11), longest_first(3, 4, 12)
+    ((8, 4), (6, 5), (3, 4))
+    """
+    if a + b <= room:
+        return a, b
+    short, long = sorted((a, b))
+    if short > room // 2:
+        short, long = room // 2, room - room // 2
+    else:
+        long = room - short
+    return (short, long) if a <= b else (long, short)
+
+
+def ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """starts[0], starts[0] + 1, ... counts[0] of them, then those of starts[1], ...
+
+    >>> ranges(np.array([5, 20]), np.array([3, 2])).tolist()
+    [5, 6, 7, 20, 21]
+    """
+    ends = np.cumsum(counts)
+    return np.repeat(starts - ends + counts, counts) + np.arange(counts.sum())
+
+
+def _portions(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Texts in order, a bounded number of characters at a time."""
+    ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
+    first = 0
+    while first < len(texts):
+        done = ends[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, done + _CHARACTERS, "right")))
+        yield texts[first:last]
+        first = last
+
+
+def _surrogate(texts: Sequence[str]) -> str:
+    for i, text in enumerate(texts):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            return (
+                f"text {i} holds half of a surrogate pair (U+{ord(text[error.start]):04X} at {error.start}), which is "
+                "no character: read it with the right encoding, or text.encode('utf-8', 'replace').decode()"
+            )
+    return "a text cannot be tokenized: it is not valid Unicode"
+
+
+def padded(tokens: Tokens) -> dict[str, NDArray[np.int64]]:
+    """Tokens as rows of equal length: input_ids, attention_mask and token_type_ids (texts, longest)."""
+    width = int(tokens.lengths.max(initial=0))
+    mask = np.arange(width) < tokens.lengths[:, None]
+    where = ranges(tokens.starts, tokens.lengths)
+    ids, types = np.zeros((2, *mask.shape), np.int64)
+    ids[mask] = tokens.ids[where]
+    if tokens.types is not None:
+        types[mask] = tokens.types[where]
+    return {"input_ids": ids, "attention_mask": mask.astype(np.int64), "token_type_ids": types}
