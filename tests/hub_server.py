@@ -15,6 +15,9 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pytest
 
+# status, body, headers, and the length that a HEAD states, -1 for the body's own
+Answer = tuple[int, bytes, dict[str, str], int]
+
 _VARIABLES = (
     "SENTENCE_TRANSFORMERS_HOME HF_HUB_CACHE HUGGINGFACE_HUB_CACHE HF_HOME XDG_CACHE_HOME VICINAL_CACHE HF_TOKEN "
     "HF_HUB_OFFLINE TRANSFORMERS_OFFLINE HF_ENDPOINT"
@@ -104,6 +107,7 @@ class Repository:
         references: commits by branch or tag.
         token: whoever has it may see the repository; None is everybody.
         gated: everybody sees what is there, nobody may fetch it.
+        refuses: answers with this status whoever asks for a file.
         cut: files by name that arrive with this many bytes, and without a word of that.
     """
 
@@ -111,6 +115,7 @@ class Repository:
     references: dict[str, str] = field(default_factory=dict)
     token: str | None = None
     gated: bool = False
+    refuses: int | None = None
     cut: dict[str, int] = field(default_factory=dict)
 
     def commit(self, files: dict[str, bytes], reference: str = "main") -> str:
@@ -128,26 +133,28 @@ class Hub:
         repositories: by name.
         log: "GET /path" of every request, in order.
         agents: the User-Agent of each.
-        everywhere: where given, (status, body) that answers whatever is asked.
+        everywhere: where given, the answer to whatever is asked.
     """
 
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
         self.log: list[str] = []
         self.agents: list[str] = []
-        self.everywhere: tuple[int, bytes] | None = None
+        self.everywhere: Answer | None = None
         hub = self
 
         class Handler(_Handler):
             def respond(self) -> None:
                 hub.log.append(f"{self.command} {urlsplit(self.path).path}")
                 hub.agents.append(self.headers.get("User-Agent", ""))
-                status, body, *rest = hub.everywhere or answer(hub, self.path, self.headers.get("Authorization"))
+                status, body, headers, length = hub.everywhere or answer(
+                    hub, self.path, self.headers.get("Authorization")
+                )
                 if wanted := self.headers.get("Range"):  # "bytes=1000-", where a download is taken up again
                     start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-                    rest[0] |= {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"}
+                    headers |= {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"}
                     status, body = 206, body[start:]
-                self.send(status, body, *rest)
+                self.send(status, body, headers, length)
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -173,9 +180,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = lambda self: self.respond()
 
-    def send(self, status: int, body: bytes, headers: Mapping[str, str] | None = None, length: int = -1) -> None:
+    def send(self, status: int, body: bytes, headers: Mapping[str, str], length: int) -> None:
         self.send_response(status)
-        for name, value in (headers or {}).items():
+        for name, value in headers.items():
             self.send_header(name, value)
         whole = self.command == "HEAD" and length >= 0
         self.send_header("Content-Length", str(length if whole else len(body)))
@@ -187,8 +194,8 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def answer(hub: Hub, path: str, authorization: str | None) -> tuple[int, bytes, dict[str, str], int]:
-    """(status, body, headers, length of the whole file) of a request, in the words of the public hub."""
+def answer(hub: Hub, path: str, authorization: str | None) -> Answer:
+    """What the public hub would answer to a request."""
     parts = unquote(urlsplit(path).path).strip("/").split("/")
     listing = parts[:2] == ["api", "models"]
     if listing:
@@ -209,6 +216,8 @@ def answer(hub: Hub, path: str, authorization: str | None) -> tuple[int, bytes, 
         return 200, json.dumps(info).encode(), {"Content-Type": "application/json"}, -1
     if repository.gated:
         return 403 if authorization else 401, b"{}", {"X-Error-Code": "GatedRepo"}, -1
+    if repository.refuses:
+        return repository.refuses, b"{}", {}, -1
     file = "/".join(parts[4:])
     if file not in files:
         return 404, b"{}", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit}, -1

@@ -55,6 +55,17 @@ def model_dtype(kwargs: Mapping[str, Any], dtype: Any) -> Any:
     return wished[0] if wished else dtype
 
 
+def dims(wished: Any) -> int | None:
+    """A number of leading dimensions to keep, None all.
+
+    Raises:
+        ValueError: it is no positive number.
+    """
+    if wished is not None and (type(wished) is not int or wished < 1):
+        raise ValueError(f"truncate_dim must be a positive integer or None, not {wished!r}")
+    return wished
+
+
 def max_length(kwargs: Mapping[str, Any]) -> int | None:
     """The limit that `processor_kwargs` states; other keys are refused.
 

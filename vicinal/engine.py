@@ -83,7 +83,8 @@ class Engine:
         for route in parts.spec.routes.values():
             first, at = route.modules[0], route.folders[0]
             special = not isinstance(first, StaticEmbedding)
-            self._tokenizers[at] = TextTokenizer(parts.tokenizers[at].tokenizer, special)
+            file = parts.tokenizers[at]
+            self._tokenizers[at] = TextTokenizer(file.tokenizer, special, file.keep_end)
             self._program(route, ("sentence_embedding",))
         if checked:
             check_unread(parts.spec, self._weights)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from vicinal import arguments
 from vicinal.engine import Engine
 from vicinal.errors import UnsupportedModel
 from vicinal.loading.fingerprint import Stamps, fingerprint
@@ -74,9 +75,7 @@ class Model:
 
     @truncate_dim.setter
     def truncate_dim(self, dims: int | None) -> None:
-        if dims is not None and (type(dims) is not int or dims < 1):
-            raise ValueError(f"truncate_dim must be a positive integer or None, not {dims!r}")
-        self._spec = replace(self._spec, truncate_dim=dims)
+        self._spec = replace(self._spec, truncate_dim=arguments.dims(dims))
 
     @contextmanager
     def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -10,18 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-logger = logging.getLogger("vicinal")
-
 _NAMED = 5
 """Rows that a message names before it only counts."""
 
 
-def bar(progress: bool | None, total: int) -> Any:
-    """A progress bar over texts, or None: `progress` None shows one while the logger is at INFO or DEBUG."""
-    if progress is None:
-        progress = logger.getEffectiveLevel() in (logging.INFO, logging.DEBUG)
-    if not progress:
-        return None
+def bar(total: int) -> Any:
+    """A progress bar over texts."""
     from tqdm.auto import tqdm
 
     return tqdm(total=total, unit="text", desc="Encoding", file=sys.stderr)

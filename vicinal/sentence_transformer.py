@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,12 +18,15 @@ from vicinal.arguments import NOTHING, OutputValue, Precision, Truncation
 from vicinal.backends import choose
 from vicinal.engine import WINDOW, Engine, Job, prompt_length
 from vicinal.errors import NonFiniteEmbedding, PromptWarning, TextTooLong, TruncationWarning, ZeroVectorWarning
+from vicinal.extras import require
 from vicinal.loading.modules import with_prompts
 from vicinal.loading.opening import open_model
 from vicinal.model import Model
 from vicinal.similarity import SimilarityFunction
 from vicinal.text.inputs import read, resolve_prompt, stream
 from vicinal.text.tokens import Text
+
+logger = logging.getLogger("vicinal")
 
 _ENCODED = ("sentence_embedding",)
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
@@ -99,6 +103,7 @@ class SentenceTransformer(Model):
         spec = with_prompts(opened.parts.spec, prompts or {}, opened.supplied)
         choice = choose(spec, backend, arguments.model_dtype(model_kwargs or {}, dtype), threads)
         super().__init__(Engine(opened.parts, choice, checked=not config_kwargs), spec, opened.located)
+        self._budget = _BATCH_TOKENS[choice.backend]
         self.model_card_data = model_card_data
         self.trust_remote_code = trust_remote_code
         self._supplied = set(opened.supplied) - set(prompts or {})
@@ -161,6 +166,8 @@ class SentenceTransformer(Model):
         """
         if inputs is NOTHING and sentences is NOTHING:
             raise TypeError("encode() needs texts: encode(inputs)")
+        if convert_to_tensor:
+            require("torch", "convert_to_tensor=True")
         if device is not None or pool is not None or chunk_size is not None:
             arguments.only_cpu(device, pool)
         if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
@@ -169,9 +176,11 @@ class SentenceTransformer(Model):
         texts, single, prefix, task = read(spec, sentences if inputs is NOTHING else inputs, prompt, prompt_name, task)
         route = spec.only or spec.route(task)
         skipped = prompt_length(self._engine, route, prefix) if prefix else 0
-        job = Job(route, _ENCODED, batch_tokens or _BATCH_TOKENS[self.backend], batch_size, skipped)
+        job = Job(route, _ENCODED, batch_tokens or self._budget, batch_size, skipped)
         if output_value != "sentence_embedding":
             return self._states(texts, replace(job, outputs=("token_embeddings", *_ENCODED)), output_value, single)
+        if truncate_dim is not None:
+            arguments.dims(truncate_dim)
         dims = min(truncate_dim or spec.truncate_dim or route.width, route.width)
         if out is None:
             vectors = np.empty((len(texts), dims), np.float32)
@@ -182,9 +191,9 @@ class SentenceTransformer(Model):
         if precision != "float32":
             vectors = arguments.quantized(vectors, precision, single)
         if convert_to_tensor:
-            from vicinal.backends.torch.tensors import from_numpy
+            from vicinal.backends.torch.tensors import to_tensor
 
-            tensor = from_numpy(vectors)
+            tensor = to_tensor(vectors)
             return tensor[0] if single else tensor
         if single:
             return vectors[0]
@@ -206,7 +215,8 @@ class SentenceTransformer(Model):
             inverse, places = arguments.places(unique, texts)
         cut: list[tuple[int, int]] = []
         zero: list[int] = []
-        bar = None if progress is False else report.bar(progress, len(unique))
+        shown = logger.getEffectiveLevel() in (logging.INFO, logging.DEBUG) if progress is None else progress
+        bar = report.bar(len(unique)) if shown else None
         dims, limit = vectors.shape[1], job.route.max_length
         for window, rows, arrays in self._engine.run(iter(unique), job):
             if rows is None:  # a window begins
@@ -288,8 +298,8 @@ class SentenceTransformer(Model):
         prefix = resolve_prompt(spec, prompt, prompt_name)
         route = spec.route(task)
         skipped = prompt_length(self._engine, route, prefix)
-        job = Job(route, _ENCODED, batch_tokens or _BATCH_TOKENS[self.backend], batch_size, skipped)
-        dims = min(truncate_dim or spec.truncate_dim or route.width, route.width)
+        job = Job(route, _ENCODED, batch_tokens or self._budget, batch_size, skipped)
+        dims = min(arguments.dims(truncate_dim) or spec.truncate_dim or route.width, route.width)
         rows = stream(texts, prefix, WINDOW)
         while portion := list(islice(rows, 4 * WINDOW)):
             vectors = np.empty((len(portion), dims), np.float32)
@@ -309,9 +319,11 @@ class SentenceTransformer(Model):
             for i, row in enumerate(() if rows is None else rows.tolist()):
                 tokens, start, length = window.tokens, window.tokens.starts[row], window.tokens.lengths[row]
                 states = arrays["token_embeddings"][i, :length]
+                types = np.zeros_like(tokens.ids) if tokens.types is None else tokens.types
                 results[window.start + row] = states if output_value else {
                     "input_ids": tokens.ids[start : start + length].astype(np.int64),
                     "attention_mask": np.ones(length, np.int64),
+                    "token_type_ids": types[start : start + length].astype(np.int64),
                     "token_embeddings": states,
                     "sentence_embedding": arrays["sentence_embedding"][i],
                 }  # fmt: skip

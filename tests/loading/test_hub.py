@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,12 +58,21 @@ def test_weights_come_last(hub: Hub, commit: str, cache: Path) -> None:
     assert set(hub.fetched()[-2:]) == {"model.safetensors", "2_Dense/model.safetensors"}
 
 
-def test_nothing_is_told_but_versions(hub: Hub, commit: str, cache: Path) -> None:
+def test_nothing_is_told_but_versions(hub: Hub, commit: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
     from huggingface_hub import constants
 
-    before = constants.HF_HUB_DISABLE_TELEMETRY
+    seen = []
+    whole = huggingface_hub.HfApi.model_info
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        seen.append(constants.HF_HUB_DISABLE_TELEMETRY)
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", watched)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", False)
     download(NAME, None, False, cache)
-    assert before == constants.HF_HUB_DISABLE_TELEMETRY
+    assert (seen, constants.HF_HUB_DISABLE_TELEMETRY) == ([True], False)
     fields = {field.split("/")[0] for agent in hub.agents for field in agent.split("; ")}
     assert fields == {"vicinal", "hf_hub", "python"}
 
@@ -243,16 +253,22 @@ def test_hub_down(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_hub_in_trouble(hub: Hub) -> None:
-    hub.everywhere = (500, b"sorry")
+    hub.everywhere = (500, b"sorry", {}, -1)
     with pytest.raises(ModelNotFound, match=f"{hub.url} answered 500 for {NAME}: .*500"):
         locate(NAME, token=False)
 
 
+def test_files_that_are_refused(hub: Hub, commit: str) -> None:
+    hub.repositories[NAME].refuses = 403
+    with pytest.raises(ModelNotFound, match=f"{hub.url} answered 403 for {NAME}: 403 Forbidden"):
+        locate(NAME, token=False)
+
+
 def test_something_else_answers(hub: Hub) -> None:
-    hub.everywhere = (200, b"<html>Please log in</html>")
+    hub.everywhere = (200, b"<html>Please log in</html>", {}, -1)
     with pytest.raises(ModelNotFound, match="did not answer like a hub; is something between"):
         locate(NAME, token=False)
-    hub.everywhere = (200, b'{"id": "someone/a-model", "sha": "../../elsewhere", "siblings": []}')
+    hub.everywhere = (200, b'{"id": "someone/a-model", "sha": "../../elsewhere", "siblings": []}', {}, -1)
     with pytest.raises(ModelNotFound, match=r"the answer names the commit '\.\./\.\./elsewhere'"):
         locate(NAME, token=False)
 

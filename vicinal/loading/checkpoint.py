@@ -51,9 +51,7 @@ def _shards(folder: Folder, prefix: str) -> dict[str, Tensor]:
         tensors.update(read_safetensors(folder.path(prefix + file)))
     missing = sorted(set(where) - set(tensors))
     if missing:
-        raise DamagedModel(
-            f"{folder.root}: tensor {missing[0]} ({len(missing)} in all) is not in its file"
-        )
+        raise DamagedModel(f"{folder.root}: tensor {missing[0]} ({len(missing)} in all) is not in its file")
     return tensors
 
 

@@ -66,6 +66,7 @@ def fingerprint(spec: Spec, engine: Engine, stamps: Stamps | None) -> str:
         described[f"route {task}"] = {
             "modules": [_described(module) for module in route.modules],
             "max_length": route.max_length,
+            "keep_end": engine.parts.tokenizers[route.folders[0]].keep_end,
             "tokenizer": hashlib.sha256(tokenizer.encode()).hexdigest(),
         }
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()

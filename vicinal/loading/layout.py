@@ -136,30 +136,26 @@ def _parts(contents: Contents) -> Iterator[tuple[str, str]]:
     if "modules.json" not in contents.names:
         yield "", "Transformer"
         return
-    for entry in _listed(contents, "modules.json", list):
-        yield from _routed(contents, _inside(entry["path"], "modules.json", contents), _kind(entry["type"]))
+    modules = contents.json("modules.json")
+    if not isinstance(modules, list) or not all(isinstance(m, dict) and {"path", "type"} <= m.keys() for m in modules):
+        raise DamagedModel(f"modules.json of {contents.place} is no list of modules with path and type")
+    for module in modules:
+        yield from _routed(contents, _inside(module["path"], "modules.json", contents), module["type"])
 
 
-def _routed(contents: Contents, folder: str, kind: str) -> Iterator[tuple[str, str]]:
+def _routed(contents: Contents, folder: str, type_: object) -> Iterator[tuple[str, str]]:
+    kind = str(type_).rpartition(".")[2]
     yield folder, kind
     if kind in _ROUTERS:
         names = (_join(folder, "router_config.json"), _join(folder, "config.json"))
-        name = next((name for name in names if name in contents.names), names[0])
-        for path, type_ in _listed(contents, name, dict)["types"].items():
-            below = _inside(path, name, contents)
-            if not below:  # a router below itself would never end
-                raise DamagedModel(f"{name} of {contents.place} names {path!r} as a module's folder")
-            yield from _routed(contents, _join(folder, below), _kind(type_))
-
-
-def _listed(contents: Contents, name: str, kind: type[Any]) -> Any:
-    """modules.json, a list of modules, or a router's configuration, one object."""
-    parsed = contents.json(name) if name in contents.names else None
-    entries: Any = parsed if isinstance(parsed, list) else [parsed]
-    keys = {"path", "type"} if kind is list else {"types"}
-    if not isinstance(parsed, kind) or not all(isinstance(entry, dict) and keys <= entry.keys() for entry in entries):
-        raise DamagedModel(f"{name} of {contents.place} is missing or has no {' and '.join(sorted(keys))}")
-    return parsed
+        name = next((name for name in names if name in contents.names), None)
+        config = contents.json(name) if name else None
+        if name is None or not isinstance(config, dict) or not isinstance(config.get("types"), dict):
+            raise DamagedModel(f"{names[0]} of {contents.place} is missing, or does not say which modules it routes to")
+        for path, below in config["types"].items():
+            if path in ("", "."):  # a router in its own place would never end
+                raise DamagedModel(f"{name} of {contents.place} names {path!r} as the folder of a module")
+            yield from _routed(contents, _join(folder, _inside(path, name, contents)), below)
 
 
 def _weights(contents: Contents, folder: str) -> set[str]:
@@ -198,7 +194,3 @@ def _inside(path: object, source: str, contents: Contents) -> str:
 
 def _join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
-
-
-def _kind(type_: object) -> str:
-    return str(type_).rpartition(".")[2]

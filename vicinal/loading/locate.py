@@ -169,8 +169,7 @@ def _hub_name(asked: str, bare_prefix: str) -> str:
 
 def _checked(revision: str | None) -> str | None:
     """The revision, which names a file in the cache and must not lead out of it."""
-    parts = revision.replace("\\", "/..").split("/") if revision is not None else ["main"]
-    if not {"", ".", ".."}.isdisjoint(parts):
+    if revision is not None and ("\\" in revision or not {"", ".", ".."}.isdisjoint(revision.split("/"))):
         raise ModelNotFound(f"{revision!r} is no revision: give a branch, a tag or a commit")
     return revision
 

@@ -218,9 +218,7 @@ def _transformer(reading: _Reading, at: str) -> Transformer:
     parsed = network.parse(config)
     sentence = folder.optional(*(prefix + name for name in _SENTENCE_CONFIGS))
     if sentence.get("transformer_task", "feature-extraction") != "feature-extraction":
-        raise UnsupportedModel(
-            f"{folder.root}: transformer_task {sentence['transformer_task']!r} is not handled here"
-        )
+        raise UnsupportedModel(f"{folder.root}: transformer_task {sentence['transformer_task']!r} is not handled here")
     tokenizer = read_tokenizer(folder, at, architecture, bool(sentence.get("do_lower_case")))
     reading.tokenizers[at] = tokenizer
     stated = sentence.get("max_seq_length") or tokenizer.config.get("model_max_length")
@@ -280,13 +278,14 @@ def _dense(reading: _Reading, at: str) -> Dense:
     activation = names.get(stated.rpartition(".")[2])
     if not stated.startswith("torch.nn.") or activation is None:
         raise UnsupportedModel(f"{where}: the activation {stated!r} is not handled here ({', '.join(names)} are)")
-    widths = config.get("in_features"), config.get("out_features")
+    widths = [config.get("in_features"), config.get("out_features")]
     if not all(type(width) is int and width > 0 for width in widths):
         raise DamagedModel(f"{where}: in_features and out_features must be positive integers, not {widths}")
     source = str(config.get("module_input_name") or "sentence_embedding")
     _load(reading, at)
     return Dense(
-        *widths,
+        int(config["in_features"]),
+        int(config["out_features"]),
         bias=bool(config.get("bias", True)),
         activation=activation,
         residual=bool(config.get("use_residual", False)),
@@ -311,21 +310,44 @@ def _layer_norm(reading: _Reading, at: str) -> LayerNorm:
 
 def _static(reading: _Reading, at: str) -> StaticEmbedding:
     found = _load(reading, at)
-    return _static_from(reading, at, found, "embedding.weight")
-
-
-def _static_from(reading: _Reading, at: str, found: Mapping[str, Tensor], name: str) -> StaticEmbedding:
-    table = found.get(name)
+    if "embeddings" in found:
+        table = _from_model2vec(reading, at, found)
+    else:
+        table = found.get("embedding.weight")
     if table is None or table.array.ndim != 2:
-        raise DamagedModel(f"{reading.folder.root / at}: a static model needs the tensor {name} (tokens, width)")
+        raise DamagedModel(
+            f"{reading.folder.root / at}: a static model needs the tensor embedding.weight, or embeddings "
+            f"(tokens, width); it has {', '.join(sorted(found)) or 'none'}"
+        )
     reading.tokenizers[at] = read_tokenizer(reading.folder, at, None)
     tokens = reading.tokenizers[at].tokenizer.get_vocab_size(with_added_tokens=True)
     if tokens > table.shape[0]:
         raise DamagedModel(
-            f"{reading.folder.root / at}: the tokenizer has {tokens} tokens but {name} only {table.shape[0]} rows"
+            f"{reading.folder.root / at}: the tokenizer has {tokens} tokens but its table only {table.shape[0]} rows"
         )
     reading.limits[at] = None
     return StaticEmbedding(*table.shape)
+
+
+def _from_model2vec(reading: _Reading, at: str, found: Mapping[str, Tensor]) -> Tensor:
+    """model2vec's names for a table: `embeddings`, the row of each token in `mapping`, its weight in `weights`."""
+    for name in found:
+        del reading.tensors[f"{at}/{name}"]
+    table = found["embeddings"]
+    if (mapping := found.get("mapping")) is not None:
+        rows = mapping.array
+        if (
+            rows.ndim != 1
+            or rows.dtype.kind not in "iu"
+            or (rows.size
+            and not 0 <= rows.min() <= rows.max() < len(table.array))
+        ):
+            raise DamagedModel(f"{mapping.file}: tensor mapping must give a row of embeddings for every token")
+        table = replace(table, array=table.array[rows])
+    if (weights := found.get("weights")) is not None:
+        reading.tensors[f"{at}/embedding.scale"] = replace(weights, array=weights.array.reshape(-1, 1))
+    reading.tensors[f"{at}/embedding.weight"] = table
+    return table
 
 
 _READERS: Mapping[str, Callable[[_Reading, str], Module]] = {
@@ -343,14 +365,7 @@ _READERS: Mapping[str, Callable[[_Reading, str], Module]] = {
 def _model2vec(reading: _Reading) -> Route:
     """model2vec's own folder: a table `embeddings`, an option to normalise."""
     config = reading.folder.mapping("config.json")
-    found = _load(reading, "")
-    unknown = sorted(set(found) - {"embeddings"})
-    if unknown:
-        raise UnsupportedModel(
-            f"{reading.folder.root}: model2vec models with {', '.join(unknown)} are not handled"
-        )
-    module = _static_from(reading, "", found, "embeddings")
-    reading.tensors["/embedding.weight"] = reading.tensors.pop("/embeddings")
+    module = _static(reading, "")
     modules: tuple[Module, ...] = (module, Normalize()) if config.get("normalize", True) else (module,)
     return Route(modules, ("", "")[: len(modules)], None)
 

@@ -21,7 +21,7 @@ from vicinal.loading.layout import Plan, on_disk, plan
 from vicinal.loading.packages import GROUP, STATEMENT
 from vicinal.loading.weights import Tensor, read_safetensors
 
-_PIECE = 1 << 22  # bytes held at a time
+_PIECE = 1 << 20  # bytes held at a time
 _MODEL_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _VERSION = re.compile(
     r"(\d+!)?\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?(\+[a-z0-9]+(\.[a-z0-9]+)*)?", re.ASCII

@@ -145,7 +145,7 @@ class Spec:
         if self.only is not None:
             return self.only
         name = task if task in self.routes else self.default_route
-        if name not in self.routes:
+        if name is None or name not in self.routes:
             raise ValueError(
                 f"this model has a route for each of {', '.join(self.routes)} and no default: use encode_query or "
                 f"encode_document, or encode(..., task=...) with one of them, not task={task!r}"

@@ -15,6 +15,7 @@ from vicinal.loading.folder import Folder
 
 # Their Python classes build the normaliser from tokenizer_config.json, whatever tokenizer.json says.
 _BERT_CLASSES = ("Bert", "DistilBert", "Electra", "MPNet", "MobileBert", "Funnel", "LayoutLM", "ConvBert", "RetriBert")
+_LONGEST_WORD = 100
 _BERT_MODELS = ("bert", "distilbert", "electra", "mpnet", "mobilebert", "convbert")
 _BYTE_BPE_CLASSES = ("Roberta", "Longformer", "BART", "Bart", "LED")
 _BYTE_BPE_MODELS = ("roberta", "longformer", "bart")
@@ -30,6 +31,7 @@ class TokenizerFile:
         tokenizer: read from it; truncation, padding and the settings below are applied. Never changed afterwards.
         normalizer: replaces the BERT normaliser's settings, where not empty.
         lower: lower-case first, as `do_lower_case` of the sentence configuration asks.
+        longest_word: replaces the longest word, in characters, that WordPiece splits.
         config: `tokenizer_config.json`, kept for saving.
     """
 
@@ -37,12 +39,20 @@ class TokenizerFile:
     tokenizer: Tokenizer = field(repr=False, compare=False)
     normalizer: Mapping[str, Any] = field(default_factory=dict)
     lower: bool = False
+    longest_word: int | None = None
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def keep_end(self) -> bool:
+        """Whether a text that is too long loses its beginning."""
+        return self.config.get("truncation_side") == "left"
 
     def __post_init__(self) -> None:
         tokenizer = self.tokenizer
         tokenizer.no_truncation()
         tokenizer.no_padding()
+        if self.longest_word is not None:
+            tokenizer.model.max_input_chars_per_word = self.longest_word
         if self.normalizer:
             tokenizer.normalizer = normalizers.BertNormalizer(**self.normalizer)
         if self.lower:
@@ -53,6 +63,8 @@ class TokenizerFile:
         """The description as sorted JSON, without the truncation and padding that it may store."""
         tokenizer = json.loads(self.raw)
         tokenizer["truncation"] = tokenizer["padding"] = None
+        if self.longest_word is not None:
+            tokenizer["model"]["max_input_chars_per_word"] = self.longest_word
         if self.normalizer:
             tokenizer["normalizer"] = {"type": "BertNormalizer", **self.normalizer}
         if self.lower:
@@ -85,15 +97,19 @@ def read_tokenizer(folder: Folder, at: str, model_type: str | None, lower: bool 
         override = _bert_normalizer(config) if is_bert and described.get("type") == "BertNormalizer" else {}
         override = {} if override == {k: v for k, v in described.items() if k != "type"} else override
         lower = lower and not _lowers(override or described)
-        return TokenizerFile(raw, tokenizer, override, lower, config)
+        longest = getattr(tokenizer.model, "max_input_chars_per_word", _LONGEST_WORD) if is_bert else _LONGEST_WORD
+        return TokenizerFile(
+            raw, tokenizer, override, lower, _LONGEST_WORD if longest != _LONGEST_WORD else None, config
+        )
     if folder.has(f"{prefix}vocab.txt") and (is_bert or not kind):
         raw = _wordpiece(folder.text(f"{prefix}vocab.txt"), config, folder, prefix)
         tokenizer = _parse(raw, folder.path(f"{prefix}vocab.txt"))
-        return TokenizerFile(raw, tokenizer, {}, lower and not _bert_normalizer(config)["lowercase"], config)
+        lower = lower and not _bert_normalizer(config)["lowercase"]
+        return TokenizerFile(raw, tokenizer, {}, lower, None, config)
     is_byte_bpe = kind in _BYTE_BPE_CLASSES or (not kind and model_type in _BYTE_BPE_MODELS)
     if is_byte_bpe and folder.has(f"{prefix}vocab.json") and folder.has(f"{prefix}merges.txt"):
         raw = _byte_bpe(folder, prefix, config)
-        return TokenizerFile(raw, _parse(raw, folder.path(f"{prefix}vocab.json")), {}, lower, config)
+        return TokenizerFile(raw, _parse(raw, folder.path(f"{prefix}vocab.json")), {}, lower, None, config)
     for name in _SENTENCEPIECE:
         if folder.has(prefix + name):
             raise UnsupportedModel(
@@ -158,8 +174,8 @@ def _wordpiece(text: str, config: Mapping[str, Any], folder: Folder, prefix: str
         if special[key] not in vocab:
             raise DamagedModel(f"{folder.path(prefix + 'vocab.txt')} has no {special[key]}: not a BERT vocabulary")
     cls, sep = (special["cls"], vocab[special["cls"]]), (special["sep"], vocab[special["sep"]])
-    token = lambda name, kind: {"SpecialToken": {"id": name, "type_id": kind}}  # noqa: E731
-    text_at = lambda name, kind: {"Sequence": {"id": name, "type_id": kind}}  # noqa: E731
+    single = [_piece("SpecialToken", cls[0], 0), _piece("Sequence", "A", 0), _piece("SpecialToken", sep[0], 0)]
+    second = [_piece("Sequence", "B", 1), _piece("SpecialToken", sep[0], 1)]
     return json.dumps({
         "version": "1.0", "truncation": None, "padding": None,
         "added_tokens": _added(vocab, list(special.values())),
@@ -167,14 +183,18 @@ def _wordpiece(text: str, config: Mapping[str, Any], folder: Folder, prefix: str
         "pre_tokenizer": {"type": "BertPreTokenizer"},
         "post_processor": {
             "type": "TemplateProcessing",
-            "single": [token(cls[0], 0), text_at("A", 0), token(sep[0], 0)],
-            "pair": [token(cls[0], 0), text_at("A", 0), token(sep[0], 0), text_at("B", 1), token(sep[0], 1)],
+            "single": single,
+            "pair": single + second,
             "special_tokens": {name: {"id": name, "ids": [i], "tokens": [name]} for name, i in (cls, sep)},
         },
         "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
         "model": {"type": "WordPiece", "unk_token": special["unk"], "continuing_subword_prefix": "##",
-                  "max_input_chars_per_word": 100, "vocab": vocab},
+                  "max_input_chars_per_word": _LONGEST_WORD, "vocab": vocab},
     }, ensure_ascii=False)  # fmt: skip
+
+
+def _piece(kind: str, name: str, type_id: int) -> dict[str, Any]:
+    return {kind: {"id": name, "type_id": type_id}}
 
 
 def _byte_bpe(folder: Folder, prefix: str, config: Mapping[str, Any]) -> str:

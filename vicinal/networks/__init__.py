@@ -10,8 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from functools import cache
-from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from vicinal.backends.base import Handle, Ops
 from vicinal.loading.weights import Scope
@@ -44,18 +43,18 @@ class Network(Protocol):
 
 
 @cache
-def _networks() -> Mapping[str, ModuleType]:
+def _networks() -> Mapping[str, Network]:
     found = {}
     for info in pkgutil.iter_modules(__path__):
         module = importlib.import_module(f"{__name__}.{info.name}")
         for model_type in getattr(module, "MODEL_TYPES", ()):
-            found[model_type] = module
+            found[model_type] = cast(Network, module)  # a module with these names is a network
     return found
 
 
 def find(model_type: str) -> Network | None:
     """The network that serves a `model_type`, None when there is none here."""
-    return _networks().get(model_type)  # type: ignore[return-value]  # a module is the Network
+    return _networks().get(model_type)
 
 
 def known() -> list[str]:

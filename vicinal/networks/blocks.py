@@ -37,9 +37,7 @@ class Keys:
         """A positive whole number."""
         value = self._config.get(key, default)
         if type(value) is not int or value <= 0:
-            raise DamagedModel(
-                f"config.json of this {self._kind} model: {key} must be positive, not {value!r}"
-            )
+            raise DamagedModel(f"config.json of this {self._kind} model: {key} must be positive, not {value!r}")
         return value
 
     def number(self, key: str, default: float) -> float:

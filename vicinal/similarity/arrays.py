@@ -32,12 +32,13 @@ def tensors() -> Any:
     return module
 
 
-def as_matrix(vectors: Vectors, name: str) -> Matrix:
+def as_matrix(vectors: Vectors, name: str, numbers: type[np.floating[Any]] = np.float32) -> Matrix:
     """The vectors as an array or a dense tensor of numbers, of whatever shape they have; arrays are not copied.
 
     Args:
-        vectors: an array, a tensor, or a list of numbers, arrays, tensors or lists. Python numbers become float32.
+        vectors: an array, a tensor, or a list of numbers, arrays, tensors or lists.
         name: what to call them in an error.
+        numbers: what lists of Python numbers become.
 
     Raises:
         TypeError: they are not numbers.
@@ -47,7 +48,7 @@ def as_matrix(vectors: Vectors, name: str) -> Matrix:
         return tensors().dense(vectors)
     if isinstance(vectors, (list, tuple)) and len(vectors) and is_tensor(vectors[0]):
         return tensors().stack([tensors().dense(vector) for vector in vectors])
-    array = _as_array(vectors, name)
+    array = _as_array(vectors, name, numbers)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be vectors of numbers, but the {_kind(vectors)} holds {_element(array)}")
     return array
@@ -76,11 +77,20 @@ def check_dimensions(a: Matrix, b: Matrix, names: tuple[str, str]) -> None:
         )
 
 
+def check_positive(**numbers: int) -> None:
+    """Raise ValueError for the first number below 1, by its name."""
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name} must be at least 1, not {number}")
+
+
 def as_float(matrix: Matrix) -> Matrix:
     """float64 and float32 as they are, every other type as float32; an array is not copied if it need not be."""
     if is_tensor(matrix):
         return tensors().as_float(matrix)
-    return np.asarray(matrix, dtype=np.float64 if matrix.dtype.kind == "f" and matrix.dtype.itemsize >= 8 else np.float32)
+    return np.asarray(
+        matrix, dtype=np.float64 if matrix.dtype.kind == "f" and matrix.dtype.itemsize >= 8 else np.float32
+    )
 
 
 def align(a: Matrix, b: Matrix) -> tuple[Matrix, Matrix]:
@@ -134,10 +144,10 @@ def unit(rows: Matrix) -> Matrix:
     return np.divide(rows, norms, out=np.empty(rows.shape, rows.dtype), casting="same_kind")
 
 
-def _as_array(vectors: Vectors, name: str) -> NDArray[Any]:
+def _as_array(vectors: Vectors, name: str, numbers: type[np.floating[Any]]) -> NDArray[Any]:
     if isinstance(vectors, (list, tuple)):
         array = _stacked(list(vectors), name)
-        return array.astype(np.float32) if _holds_python_numbers(vectors) and array.dtype.kind in "fiub" else array
+        return array.astype(numbers) if _holds_python_numbers(vectors) and array.dtype.kind in "fiub" else array
     if not hasattr(vectors, "__array__"):
         raise TypeError(f"{name} must be an array, a tensor or a list of vectors, not {type(vectors).__name__}")
     array = np.asarray(vectors)

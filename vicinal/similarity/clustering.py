@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.similarity.arrays import Indices, Matrix, Vectors, as_rows
-from vicinal.similarity.measures import COSINE, Block, block
-from vicinal.similarity.search import check_positive
+from vicinal.similarity.arrays import Indices, Matrix, Vectors, as_rows, check_positive
+from vicinal.similarity.measures import Block, block, cosine_exact, cosine_first
 from vicinal.similarity.topk import Exact, score_pairs, tile_rows
 
 _ROUNDING = 1e-12  # a cosine this far below the threshold reaches it: float64 may have rounded it down
@@ -61,12 +59,6 @@ def community_detection(
     return sorted(communities, key=len, reverse=True)
 
 
-@dataclass(frozen=True)
-class _Blocks:
-    size: int
-    blocks: list[Block]
-
-
 class _Nearness:
     """Which rows lie within the threshold of which, asked for block by block."""
 
@@ -74,8 +66,7 @@ class _Nearness:
         self.rows, self.threshold, self.size = rows, threshold, size
         self.starts = range(0, len(rows), size)
         self.blocks = [block(rows[start : start + size], "embeddings", start) for start in self.starts]
-        assert COSINE.exact is not None
-        self.exact: Exact = score_pairs(rows, rows, COSINE.exact)
+        self.exact: Exact = score_pairs(rows, rows, cosine_exact)
 
     def count(self, show_progress_bar: bool) -> Indices:
         """How many rows each row is near, itself included; a pair of blocks serves both."""
@@ -107,7 +98,7 @@ class _Nearness:
 
     def _near(self, numbers: Indices, ready: Block, other: int) -> NDArray[np.bool_]:
         """Whether each of the rows `numbers` is near each row of another block; close calls are made in float64."""
-        values, margin = COSINE.first(ready, self.blocks[other])
+        values, margin = cosine_first(ready, self.blocks[other])
         bar = self.threshold * ready.norms
         mask = values >= (bar + margin).astype(values.dtype)[:, None]
         close = np.flatnonzero((values >= (bar - margin).astype(values.dtype)[:, None]) ^ mask)

@@ -1,8 +1,9 @@
 """What a search maximises: a fast first pass whose error is known, and an exact score for the few that matter.
 
-The first pass is a float32 matrix product over a block of queries and a block of the corpus. It returns values that rank
-as the scores do, and for each query a margin: no value is further from the true one than that. Candidates within the
-margins are then scored in float64, so that hits and their order do not depend on how a product was blocked or rounded.
+The first pass is a float32 matrix product over a block of queries and a block of the corpus. It returns values that
+rank as the scores do, and for each query a margin: no value is further from the true one than that. Candidates within
+the margins are then scored in float64, so that hits and their order do not depend on how a product was blocked or
+rounded.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ def _fast_norms(rows: Matrix) -> Doubles:
     if is_tensor(rows):
         return np.asarray(to_host(tensors().norms(rows)), dtype=np.float64)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        return np.sqrt(np.einsum("ij,ij->i", rows, rows).astype(np.float64))
+        return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows).astype(np.float64)))
 
 
 def _single(matrix: Matrix) -> Matrix:
@@ -138,7 +139,7 @@ def _product(queries: Block, corpus: Block) -> tuple[Floats, float]:
     return queries.rows @ corpus.rows.T, rounding
 
 
-def _cosine(queries: Block, corpus: Block) -> FirstPass:
+def cosine_first(queries: Block, corpus: Block) -> FirstPass:
     """Cosines times the length of the query."""
     values, rounding = _product(queries, corpus)
     inverse = np.divide(1.0, corpus.norms, out=np.zeros_like(corpus.norms), where=corpus.norms > 0)
@@ -146,8 +147,13 @@ def _cosine(queries: Block, corpus: Block) -> FirstPass:
     return values, rounding * queries.norms
 
 
-def _cosine_exact(queries: Doubles, corpus: Doubles) -> Doubles:
-    cosines: Doubles = (unit(queries) * unit(corpus)).sum(axis=1)
+def cosine_exact(queries: Doubles, corpus: Doubles) -> Doubles:
+    lengths = row_norms(queries) * row_norms(corpus)
+    cosines: Doubles = np.einsum("ij,ij->i", queries, corpus)
+    safe = (lengths > 1e-140) & (lengths < 1e140)
+    np.divide(cosines, lengths, out=cosines, where=safe)
+    if not safe.all():  # zero vectors, or products that leave the range of float64
+        cosines[~safe] = np.einsum("ij,ij->i", unit(queries[~safe]), unit(corpus[~safe]))
     return np.clip(cosines, -1.0, 1.0, out=cosines)
 
 
@@ -158,7 +164,7 @@ def _dot(queries: Block, corpus: Block) -> FirstPass:
 
 
 def _dot_exact(queries: Doubles, corpus: Doubles) -> Doubles:
-    return np.asarray((queries * corpus).sum(axis=1))
+    return np.asarray(np.einsum("ij,ij->i", queries, corpus))
 
 
 def _euclidean(queries: Block, corpus: Block) -> FirstPass:
@@ -181,7 +187,7 @@ def _manhattan(queries: Block, corpus: Block) -> FirstPass:
 
 
 def _manhattan_exact(queries: Doubles, corpus: Doubles) -> Doubles:
-    return -np.abs(queries - corpus).sum(axis=1)
+    return np.asarray(-np.abs(queries - corpus).sum(axis=1))
 
 
 def _called(score_function: ScoreFunction, queries: Block, corpus: Block) -> FirstPass:
@@ -199,11 +205,11 @@ def _called(score_function: ScoreFunction, queries: Block, corpus: Block) -> Fir
     return values, np.zeros(len(values))
 
 
-COSINE = Measure(_cosine, _cosine_exact)
+_COSINE = Measure(cosine_first, cosine_exact)
 
 _MEASURES: tuple[tuple[ScoreFunction, Measure], ...] = (
-    (scores.cos_sim, COSINE),
-    (scores.pytorch_cos_sim, COSINE),
+    (scores.cos_sim, _COSINE),
+    (scores.pytorch_cos_sim, _COSINE),
     (scores.dot_score, Measure(_dot, _dot_exact)),
     (scores.euclidean_sim, Measure(_euclidean, _euclidean_exact)),
     (scores.manhattan_sim, Measure(_manhattan, _manhattan_exact)),

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from vicinal.similarity.arrays import Doubles, Indices, Vectors, as_rows
+from vicinal.similarity.arrays import Doubles, Indices, Vectors, as_rows, check_positive
 from vicinal.similarity.measures import ScoreFunction, measure_of
 from vicinal.similarity.scores import cos_sim
-from vicinal.similarity.search import check_positive
 from vicinal.similarity.topk import top_k as _top_k
 
 _NAMES = ("embeddings", "embeddings")

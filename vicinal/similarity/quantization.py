@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.errors import DimensionMismatch, NonFiniteEmbedding, VicinalWarning
-from vicinal.similarity.arrays import Vectors, as_float, as_matrix, to_host
+from vicinal.similarity.arrays import Vectors, as_matrix, to_host
 
 Precision: TypeAlias = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 _DTYPES = {"float32": np.float32, "int8": np.int8, "uint8": np.uint8, "binary": np.int8, "ubinary": np.uint8}
@@ -67,12 +67,13 @@ def _quantized(array: NDArray[Any], precision: Precision, limits: NDArray[np.flo
     _check_finite(array)
     if limits is None:
         bits = np.packbits(array > 0, axis=-1)
-        return bits if precision == "ubinary" else (bits ^ 0x80).view(np.int8)
+        return bits if precision == "ubinary" else np.asarray(bits ^ 0x80).view(np.int8)
     if array.shape[-1] != limits.shape[1]:
         raise DimensionMismatch(f"ranges of shape {limits.shape} do not fit embeddings of shape {array.shape}")
     steps = (limits[1] - limits[0]) / 255
     steps = np.where(steps == 0, np.float32(1), steps)  # a dimension that is constant: its value becomes 0
-    buckets = np.clip(np.floor((array - limits[0]) / steps), 0, 255)
+    with np.errstate(over="ignore"):
+        buckets: NDArray[Any] = np.clip(np.floor((array - limits[0]) / steps), 0, 255)
     return buckets.astype(np.uint8) if precision == "uint8" else (buckets - 128).astype(np.int8)
 
 
@@ -110,7 +111,7 @@ def _limits(
 
 
 def _floats(vectors: Vectors, name: str) -> NDArray[Any]:
-    array = to_host(as_matrix(vectors, name))
+    array = to_host(as_matrix(vectors, name, np.float64))
     if array.dtype in (np.int8, np.uint8):
         raise TypeError(f"{name} must be floats to be quantized, but they are {array.dtype} already")
     return array

@@ -1,7 +1,7 @@
 """How alike vectors are: every row with every row, or row by row.
 
-Every function takes arrays, tensors, or lists of numbers or vectors. It computes in float64 if an input is float64, else
-in float32, and returns a tensor (with its gradient, on its device) if an input is one, else a NumPy array.
+Every function takes arrays, tensors, or lists of numbers or vectors. It computes in float64 if an input is float64,
+else in float32, and returns a tensor (with its gradient, on its device) if an input is one, else a NumPy array.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def pairwise_manhattan_sim(a: Vectors, b: Vectors) -> Any:
 
 
 def pairwise_angle_sim(x: Vectors, y: Vectors) -> Any:
-    """The AnglE similarity of row i of `x` with row i of `y`: |cosine + sine|, (n,). Arguments as in `pairwise_cos_sim`.
+    """The AnglE similarity of row i of `x` with row i of `y`: |cosine + sine|, (n,). Otherwise as `pairwise_cos_sim`.
 
     The two halves of a vector are the real and imaginary parts of a complex one, whose difference in angle gives the
     sine. Vectors of odd length count as if a zero followed.

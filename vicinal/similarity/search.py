@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from vicinal.similarity.arrays import Vectors, as_rows, beside, check_dimensions
+from vicinal.similarity.arrays import Vectors, as_rows, beside, check_dimensions, check_positive
 from vicinal.similarity.measures import ScoreFunction, measure_of
 from vicinal.similarity.scores import cos_sim
 from vicinal.similarity.topk import top_k as _top_k
@@ -64,10 +64,3 @@ def semantic_search(
 def information_retrieval(*args: Any, **kwargs: Any) -> list[list[Hit]]:
     """The older name of `semantic_search`."""
     return semantic_search(*args, **kwargs)
-
-
-def check_positive(**numbers: int) -> None:
-    """Raise ValueError for the first number below 1, by its name."""
-    for name, number in numbers.items():
-        if number < 1:
-            raise ValueError(f"{name} must be at least 1, not {number}")

@@ -1,8 +1,8 @@
 """The k best corpus rows for every query, exactly, in bounded memory and at about the cost of the matrix product.
 
-The corpus is read once, tile by tile. Of a tile's values only those that can still be among the k best are kept: those
-above a floor that rises as better ones are seen. What lies within rounding of the k-th stays until the end, when the few
-survivors are scored in float64. Equal scores go to the lower corpus row.
+The corpus is read once, tile by tile. Of a tile's values only those that can still be among the k best are kept:
+those above a floor that rises as better ones are seen. What lies within rounding of the k-th stays until the end, when
+the few survivors are scored in float64. Equal scores go to the lower corpus row.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vicinal.similarity.measures import Block, FirstPass, Measure, block
 _TILE_BYTES = 8 << 20  # of corpus rows in float32 at a time
 _TILE_SCORES = 1 << 22  # scores at a time
 _CHUNK = 4096  # queries at a time, at most
-_PAIR_NUMBERS = 1 << 20  # float64 numbers at a time, when candidates are scored exactly
+_PAIR_NUMBERS = 1 << 17  # float64 numbers at a time, when candidates are scored exactly
 
 Exact: TypeAlias = Callable[[Indices, Indices], Doubles]  # query rows (p,), corpus rows (p,) -> scores (p,)
 
@@ -47,7 +47,7 @@ def top_k(
     k = min(k, len(corpus))
     if k == 0 or len(queries) == 0:
         return np.empty((len(queries), k)), np.empty((len(queries), k), np.int64)
-    query_rows = min(query_rows, _CHUNK, len(queries))
+    query_rows = max(1, min(query_rows, _CHUNK, len(queries), _TILE_SCORES // (4 * k)))
     chunks = []
     for start in range(0, len(queries), query_rows):
         ready = block(queries[start : start + query_rows], names[0], start)
@@ -89,70 +89,83 @@ class _Best:
 
     def __init__(self, queries: int, k: int, exact: Exact | None) -> None:
         self.queries, self.k, self.exact = queries, k, exact
-        self.floor = np.full(queries, -np.inf)  # what a value must reach to be a candidate
+        self.kth = np.full(queries, -np.inf)  # at least k values seen reach it
         self.margin = np.zeros(queries)
         self.seen = 0
-        self.fresh = 0  # candidates since the floor was last raised
+        self.counts = np.zeros(queries, np.int64)  # candidates of each query
+        self.kept = 0  # candidates that the last clearing left
+        self.crowd = 2 * k + 64  # candidates of one query that are worth an exact score
         self.parts: list[tuple[Indices, Indices, Floats]] = []  # query rows, corpus rows, values
 
     def offer(self, first: FirstPass, start: int) -> None:
-        """Take the candidates among the values of a tile that begins at corpus row `start`."""
+        """Take the candidates among the values of a tile that begins at corpus row `start`, after all others."""
         values, margin = first
         np.maximum(self.margin, margin, out=self.margin)
         places = np.flatnonzero(self._candidates(values))
         rows, columns = np.divmod(places, values.shape[1])
         self.parts.append((rows, columns + start, values.ravel()[places]))
         self.seen += values.shape[1]
-        self.fresh += len(places)
-        if self.fresh >= self.queries * self.k:
-            self._raise_floor()
+        self.counts += np.bincount(rows, minlength=self.queries)
+        if self.counts.sum() - self.kept >= self.queries * self.k or self.counts.max() >= 2 * self.crowd:
+            self._clear()
 
     def finish(self) -> tuple[Doubles, Indices]:
         """Scores and corpus rows, (queries, k) each, best first."""
-        rows, ids, values = self._joined()
+        self._clear()
+        rows, ids, values = self.parts[0]
         scores = values.astype(np.float64) if self.exact is None else self.exact(rows, ids)
-        order = self._first_k(rows, ids, scores)
-        return scores[order].reshape(self.queries, self.k), ids[order].reshape(self.queries, self.k)
+        best = self._first_k(rows, scores)
+        return scores[best], ids[best]
+
+    def _floor(self, values: Floats) -> Floats:
+        """What a value of an earlier or the next tile must reach to be a candidate, (queries,)."""
+        return (self.kth - 2.0 * self.margin).astype(values.dtype)
 
     def _candidates(self, values: Floats) -> NDArray[np.bool_]:
-        floor = self.floor
         if self.seen >= self.k:
-            mask = values >= floor.astype(values.dtype)[:, None]
-            if np.count_nonzero(mask) <= self.queries * max(2 * self.k, 64):
-                return np.asarray(mask)
-        if values.shape[1] > self.k:  # the k-th best of this tile is a floor of its own
-            kth = np.partition(values, -self.k, axis=1)[:, -self.k].astype(np.float64)
-            floor = np.maximum(floor, kth - 2.0 * self.margin)
-        return np.asarray(values >= floor.astype(values.dtype)[:, None])
-
-    def _raise_floor(self) -> None:
-        """Drop what can no longer be among the k best; if near ties are many, score them now and keep k."""
-        rows, ids, values = self._joined()
-        order = np.lexsort((-values, rows))
-        kth = order[self._rank(rows[order]) == self.k - 1]
-        lowest = np.full(self.queries, -np.inf)
-        lowest[rows[kth]] = values[kth]
-        kept = np.flatnonzero(values >= (lowest - 2.0 * self.margin).astype(values.dtype)[rows])
-        if len(kept) > self.queries * (2 * self.k + 64):
-            rows, ids, values = rows[kept], ids[kept], values[kept]
-            kept = self._first_k(rows, ids, values if self.exact is None else self.exact(rows, ids))
-            np.minimum.at(lowest, rows[kept], values[kept])
-        floor = (lowest - 2.0 * self.margin).astype(values.dtype)
-        if self.seen >= self.k:  # without a margin values are exact, and a later row that equals the k-th loses to it
+            floor = self._floor(values)
+            # Without a margin values are exact, and a later row that only equals the k-th loses to it.
             floor = np.where(self.margin == 0, np.nextafter(floor, values.dtype.type(np.inf)), floor)
-        self.floor = floor.astype(np.float64)
-        self.parts = [(rows[kept], ids[kept], values[kept])]
-        self.fresh = 0
+            mask = values >= floor[:, None]
+            if np.count_nonzero(mask) <= self.queries * self.crowd:
+                return np.asarray(mask)
+        if values.shape[1] > self.k:
+            np.maximum(self.kth, _kth_largest(values, self.k), out=self.kth)
+        return np.asarray(values >= self._floor(values)[:, None])
 
-    def _joined(self) -> tuple[Indices, Indices, Floats]:
-        rows, ids, values = zip(*self.parts, strict=True)
-        return np.concatenate(rows), np.concatenate(ids), np.concatenate(values)
+    def _clear(self) -> None:
+        """Drop what can no longer be among the k best; where near ties are many, score them now and keep k."""
+        rows, ids, values = (np.concatenate(column) for column in zip(*self.parts, strict=True))
+        order = np.argsort(rows.astype(np.int16), kind="stable")  # by query, then by corpus row; a radix sort
+        rows, ids, values = rows[order], ids[order], values[order]
+        np.maximum(self.kth, _kth_largest(self._table(rows, values)[0], self.k), out=self.kth)
+        keep = values >= self._floor(values)[rows]
+        crowded = np.flatnonzero(np.bincount(rows[keep], minlength=self.queries) > self.crowd)
+        if len(crowded):
+            tied = np.flatnonzero(keep & np.isin(rows, crowded))
+            scores = values[tied] if self.exact is None else self.exact(rows[tied], ids[tied])
+            keep[tied] = False
+            keep[tied[self._first_k(rows[tied], scores)[crowded]]] = True
+        self.parts = [(rows[keep], ids[keep], values[keep])]
+        self.counts = np.bincount(rows[keep], minlength=self.queries)
+        self.kept = int(self.counts.sum())
 
-    def _first_k(self, rows: Indices, ids: Indices, scores: Floats) -> Indices:
-        """Places of the k best of each query, query by query, best first, ties to the lower corpus row."""
-        order = np.lexsort((ids, -scores, rows))
-        return order[self._rank(rows[order]) < self.k]
+    def _first_k(self, rows: Indices, scores: Floats) -> Indices:
+        """Places of each query's k best, best first, (queries, k); nonsense for a query of fewer candidates."""
+        table, starts = self._table(rows, scores)
+        return np.asarray(starts[:, None] + np.argsort(-table, axis=1, kind="stable")[:, : self.k])
 
-    def _rank(self, rows: Indices) -> Indices:
-        """The place of each entry within its query, for sorted query rows."""
-        return np.arange(len(rows)) - np.searchsorted(rows, np.arange(self.queries))[rows]
+    def _table(self, rows: Indices, values: Floats) -> tuple[Floats, Indices]:
+        """Values that are sorted by query as one line a query, ended by -inf, and where each query's begin."""
+        starts = np.searchsorted(rows, np.arange(self.queries))
+        places = np.arange(len(rows)) - starts[rows]
+        table = np.full((self.queries, places.max(initial=0) + 1), -np.inf, values.dtype)
+        table[rows, places] = values
+        return table, starts
+
+
+def _kth_largest(table: Floats, k: int) -> Doubles:
+    """Of each line, (lines,); -inf where there are fewer."""
+    if table.shape[1] < k:
+        return np.full(len(table), -np.inf)
+    return np.asarray(np.partition(table, -k, axis=1)[:, -k], np.float64)

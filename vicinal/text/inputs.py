@@ -43,7 +43,8 @@ def read(
 def _rows(inputs: Any) -> Iterator[Any]:
     """The rows of anything that has an order."""
     if isinstance(inputs, (bytes, bytearray, set, frozenset)) or not isinstance(inputs, Iterable):
-        advice = {bytes: ": decode it first", set: ": a set has no order, make it a list"}.get(type(inputs), "")
+        advice = ": decode it first" if isinstance(inputs, (bytes, bytearray)) else ""
+        advice = ": a set has no order, make it a list" if isinstance(inputs, (set, frozenset)) else advice
         raise InvalidInput(f"encode takes a text or a list of texts, not {_name(inputs)}{advice}")
     return iter(inputs)
 

@@ -44,10 +44,11 @@ class TextTokenizer:
     Args:
         tokenizer: without truncation and padding; it is not changed.
         special: whether the network is given the special tokens.
+        keep_end: whether a text that is too long loses its beginning instead of its end.
     """
 
-    def __init__(self, tokenizer: Tokenizer, special: bool = True) -> None:
-        self.backend = tokenizer
+    def __init__(self, tokenizer: Tokenizer, special: bool = True, keep_end: bool = False) -> None:
+        self.backend, self._keep_end = tokenizer, keep_end
         pair = tokenizer.encode("a", "a", add_special_tokens=special)
         single = tokenizer.encode("a", add_special_tokens=special)
         inside = [i for i, part in enumerate(single.sequence_ids) if part is not None]
@@ -58,7 +59,7 @@ class TextTokenizer:
         self.special = len(self._before) + len(self._after)
 
     def __call__(self, texts: Sequence[Text], limit: int | None) -> Tokens:
-        """Tokenize; a text of more than `limit` tokens, special ones counted, loses its end.
+        """Tokenize; a text of more than `limit` tokens, special ones counted, loses its end (or its beginning).
 
         Raises:
             InvalidInput: a text holds half of a surrogate pair.
@@ -74,7 +75,8 @@ class TextTokenizer:
             return Tokens(ids, None, starts, lengths, full)
         framed = np.empty(int(lengths.sum()), np.int32)
         if (kept < counts).any():
-            ids = ids[ranges(np.cumsum(counts) - counts, kept)]
+            ends = np.cumsum(counts)
+            ids = ids[ranges(ends - (kept if self._keep_end else counts), kept)]
         framed[ranges(starts + len(self._before), kept)] = ids
         for i, token in enumerate(self._before):
             framed[starts + i] = token
@@ -96,7 +98,8 @@ class TextTokenizer:
             a, b = (ids[ends[j] - counts[j] : ends[j]] for j in (2 * i, 2 * i + 1))
             if limit is not None:
                 keep_a, keep_b = longest_first(len(a), len(b), max(limit - self._pair.special, 0))
-                a, b = a[:keep_a], b[:keep_b]
+                end = self._keep_end
+                a, b = (a[len(a) - keep_a :], b[len(b) - keep_b :]) if end else (a[:keep_a], b[:keep_b])
             row, kind = self._pair.join(a, b)
             rows.append(row)
             types.append(kind)
