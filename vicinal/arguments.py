@@ -14,6 +14,7 @@ from vicinal.similarity import quantize_embeddings
 OutputValue = Literal["sentence_embedding", "token_embeddings"] | None
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 Truncation = Literal["warn", "error", "ignore"]
+TRUNCATIONS = ("warn", "error", "ignore")
 NOTHING: Any = object()
 """Stands for an argument that was not given, where None is a value."""
 
@@ -53,6 +54,19 @@ def model_dtype(kwargs: Mapping[str, Any], dtype: Any) -> Any:
     if len(wished) > 1 or (wished and str(dtype) != "auto"):
         raise ValueError("dtype is given more than once (dtype=, model_kwargs)")
     return wished[0] if wished else dtype
+
+
+def batching(batch_size: Any, batch_tokens: Any, truncation: Any) -> None:
+    """How texts are batched and cut.
+
+    Raises:
+        ValueError: a bound is no positive number, or `truncation` none of its values.
+    """
+    for name, value in (("batch_size", batch_size), ("batch_tokens", batch_tokens)):
+        if value is not None and (type(value) is not int or value < 1):
+            raise ValueError(f"{name} must be a positive integer, not {value!r}")
+    if truncation not in TRUNCATIONS:
+        raise ValueError(f"truncation must be one of {', '.join(map(repr, TRUNCATIONS))}, not {truncation!r}")
 
 
 def dims(wished: Any) -> int | None:

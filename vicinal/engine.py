@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -75,16 +75,21 @@ class Engine:
     """
 
     def __init__(self, parts: Parts, choice: Choice, checked: bool = True) -> None:
-        self.parts, self.choice = parts, choice
+        self.parts, self.choice, self._checked = parts, choice, checked
         self._weights = Scope(parts.tensors)
         self._programs: dict[tuple[tuple[str, ...], tuple[str, ...]], Program] = {}
         self._tokenizers: dict[str, TextTokenizer] = {}
         self._lock = threading.Lock()
+        self._closed = False
         for route in parts.spec.routes.values():
             first, at = route.modules[0], route.folders[0]
-            special = not isinstance(first, StaticEmbedding)
             file = parts.tokenizers[at]
-            self._tokenizers[at] = TextTokenizer(file.tokenizer, special, file.keep_end)
+            if isinstance(first, StaticEmbedding):
+                tokenizer = TextTokenizer(file.tokenizer, first.tokens, special=False, keep_end=file.keep_end)
+            else:
+                rows, types = first.network.vocab_size, first.network.type_vocab_size  # type: ignore[union-attr]
+                tokenizer = TextTokenizer(file.tokenizer, rows, types, keep_end=file.keep_end)
+            self._tokenizers[at] = tokenizer
             self._program(route, ("sentence_embedding",))
         if checked:
             check_unread(parts.spec, self._weights)
@@ -95,6 +100,8 @@ class Engine:
 
     def _program(self, route: Route, outputs: tuple[str, ...]) -> Program:
         with self._lock:
+            if self._closed:
+                raise ValueError("this model is closed; load it again")
             found = self._programs.get((route.folders, outputs))
             if found is None:
                 found = compile_graph(graph(route, self._weights, outputs), self.choice)
@@ -154,12 +161,22 @@ class Engine:
         """The tensors that the networks read, by `"{module's folder}/{name}"`."""
         return self._weights.read()
 
+    def saved_parts(self) -> Parts:
+        """What a saved model consists of: without the tensors that an overridden configuration leaves unread."""
+        if self._checked:
+            return self.parts
+        return replace(self.parts, tensors=dict(self._weights.read()))
+
     def __reduce__(self) -> tuple[type[Engine], tuple[Parts, Choice, bool]]:
-        return Engine, (self.parts, self.choice, False)
+        return Engine, (self.parts, self.choice, self._checked)
 
     def close(self) -> None:
-        """Let go of the compiled graphs."""
-        self._programs.clear()
+        """Let go of the graphs and the weights; calls under way end as they would."""
+        with self._lock:
+            self._closed = True
+            self._programs.clear()
+            self._weights = Scope({})
+            self.parts = replace(self.parts, tensors={})
 
 
 def prompt_length(engine: Engine, route: Route, prompt: str) -> int:

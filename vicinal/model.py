@@ -191,12 +191,12 @@ class Model:
         if not safe_serialization:
             raise UnsupportedModel("safe_serialization=False asks for a pickled file; vicinal writes safetensors only")
         card = (model_name or self.name, list(train_datasets or ())) if create_model_card else None
-        save_model(Path(path), self._spec, self._engine.parts, self._located.folder, card)
+        save_model(Path(path), self._spec, self._engine.saved_parts(), self._located.folder, card)
 
     save_pretrained = save
 
     def close(self) -> None:
-        """Let go of the compiled graphs and the weights; `with` does it by itself."""
+        """Let go of the graphs and the weights, those of copies too; `with` does it by itself."""
         self._engine.close()
 
     def __enter__(self) -> Self:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vicinal.errors import TextTooLong
+
+if TYPE_CHECKING:
+    from vicinal.engine import Window
 
 _NAMED = 5
 """Rows that a message names before it only counts."""
@@ -20,29 +27,50 @@ def bar(total: int) -> Any:
     return tqdm(total=total, unit="text", desc="Encoding", file=sys.stderr)
 
 
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn, and point at the line outside vicinal that led here."""
+    inside = os.path.dirname(__file__) + os.sep
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
 def too_long(
-    start: int, full: NDArray[np.int64], limit: int, places: NDArray[np.int64] | None
+    window: Window, limit: int, truncation: str, places: NDArray[np.int64] | None = None, before: int = 0
 ) -> list[tuple[int, int]]:
-    """(row, tokens) of the texts of a window that exceed the limit; `places` gives rows of the caller's own."""
-    rows = np.flatnonzero(full > limit)
-    named = rows + start if places is None else places[rows + start]
-    return list(zip(named.tolist(), full[rows].tolist(), strict=True))
+    """(row, tokens) of the texts of a window that exceed the limit.
+
+    Args:
+        truncation: "error" raises.
+        places: the caller's rows, where those of the window are others.
+        before: rows that came earlier.
+
+    Raises:
+        TextTooLong: there are some, and `truncation` is "error".
+    """
+    rows = np.flatnonzero(window.tokens.full > limit)
+    named = (rows + window.start if places is None else places[rows + window.start]) + before
+    found = list(zip(named.tolist(), window.tokens.full[rows].tolist(), strict=True))
+    if found and truncation == "error":
+        raise TextTooLong(cut(found, limit))
+    return found
 
 
-def cut(found: Sequence[tuple[int, int]], total: int, limit: int | None) -> str:
+def cut(found: Sequence[tuple[int, int]], limit: int | None) -> str:
     """Which texts exceed the limit, and what to do.
 
-    >>> cut([(3, 300), (8, 900)], 10, 256)
-    "2 of 10 texts are longer than this model's 256 tokens and lose their ends: row 3 (300), row 8 (900). ..."
+    >>> print(cut([(3, 300), (8, 900)], 256))
+    2 texts are longer than this model's 256 tokens and are cut: row 3 (300 tokens), row 8 (900). Split them, or ...
     """
-    ordered = sorted(found)
-    rows = ", ".join(f"row {row} ({length})" for row, length in ordered[:_NAMED])
-    more = f" and {len(ordered) - _NAMED} more" if len(ordered) > _NAMED else ""
-    one = len(ordered) == 1
+    first, *others = sorted(found)
+    rows = "".join(f", row {row} ({length})" for row, length in others[: _NAMED - 1])
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    which = "1 text is" if len(found) == 1 else f"{len(found)} texts are"
+    verb = "is cut" if len(found) == 1 else "are cut"
     return (
-        f"{len(ordered)} of {total} text{'' if total == 1 else 's'} {'is' if one else 'are'} longer than this model's "
-        f"{limit} tokens and {'loses its end' if one else 'lose their ends'}: {rows}{more}. "
-        'Split them, or say truncation="ignore" (or "error").'
+        f"{which} longer than this model's {limit} tokens and {verb}: row {first[0]} ({first[1]} tokens){rows}{more}. "
+        'Split them, or say truncation="ignore".'
     )
 
 

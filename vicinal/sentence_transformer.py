@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -14,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal import arguments, report
-from vicinal.arguments import NOTHING, OutputValue, Precision, Truncation
+from vicinal.arguments import NOTHING, TRUNCATIONS, OutputValue, Precision, Truncation
 from vicinal.backends import choose
 from vicinal.engine import WINDOW, Engine, Job, prompt_length
-from vicinal.errors import NonFiniteEmbedding, PromptWarning, TextTooLong, TruncationWarning, ZeroVectorWarning
+from vicinal.errors import NonFiniteEmbedding, PromptWarning, TruncationWarning, ZeroVectorWarning
 from vicinal.extras import require
 from vicinal.loading.modules import with_prompts
 from vicinal.loading.opening import open_model
 from vicinal.model import Model
 from vicinal.similarity import SimilarityFunction
 from vicinal.text.inputs import read, resolve_prompt, stream
-from vicinal.text.tokens import Text
+from vicinal.text.tokens import Text, everything
 
 logger = logging.getLogger("vicinal")
 
@@ -170,15 +169,16 @@ class SentenceTransformer(Model):
             require("torch", "convert_to_tensor=True")
         if device is not None or pool is not None or chunk_size is not None:
             arguments.only_cpu(device, pool)
-        if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
-            raise ValueError(f"batch_size must be a positive integer, not {batch_size!r}")
+        if batch_size is not None or batch_tokens is not None or truncation not in TRUNCATIONS:
+            arguments.batching(batch_size, batch_tokens, truncation)
         spec = self._spec
         texts, single, prefix, task = read(spec, sentences if inputs is NOTHING else inputs, prompt, prompt_name, task)
         route = spec.only or spec.route(task)
         skipped = prompt_length(self._engine, route, prefix) if prefix else 0
         job = Job(route, _ENCODED, batch_tokens or self._budget, batch_size, skipped)
         if output_value != "sentence_embedding":
-            return self._states(texts, replace(job, outputs=("token_embeddings", *_ENCODED)), output_value, single)
+            job = replace(job, outputs=("token_embeddings", *_ENCODED))
+            return self._states(texts, job, output_value, single, truncation)
         if truncate_dim is not None:
             arguments.dims(truncate_dim)
         dims = min(truncate_dim or spec.truncate_dim or route.width, route.width)
@@ -207,8 +207,13 @@ class SentenceTransformer(Model):
         normalize: bool,
         truncation: Truncation,
         progress: bool | None,
+        before: int = 0,
     ) -> None:
-        """Compute the vectors of texts into the rows of an array; equal texts once."""
+        """Compute the vectors of texts into the rows of an array; equal texts once.
+
+        Args:
+            before: rows of the same stream that came earlier, for messages.
+        """
         places, unique = None, texts
         if len(texts) > 1 and len(seen := dict.fromkeys(texts)) < len(texts):
             unique = list(seen)
@@ -221,9 +226,7 @@ class SentenceTransformer(Model):
         for window, rows, arrays in self._engine.run(iter(unique), job):
             if rows is None:  # a window begins
                 if limit is not None and truncation != "ignore" and (window.tokens.full > limit).any():
-                    cut += report.too_long(window.start, window.tokens.full, limit, places)
-                    if truncation == "error":
-                        raise TextTooLong(report.cut(cut, len(texts), limit))
+                    cut += report.too_long(window, limit, truncation, places, before)
                 continue
             batch = arrays["sentence_embedding"][:, :dims]
             if normalize:
@@ -231,9 +234,9 @@ class SentenceTransformer(Model):
             rows = rows + window.start if places is None else places[rows + window.start]
             sums = np.abs(batch).sum(1)
             if not np.isfinite(sums).all():
-                raise NonFiniteEmbedding(report.broken(rows[~np.isfinite(sums)], self.name))
+                raise NonFiniteEmbedding(report.broken(rows[~np.isfinite(sums)] + before, self.name))
             if not sums.all():
-                zero += rows[sums == 0].tolist()
+                zero += (rows[sums == 0] + before).tolist()
             vectors[rows] = batch
             if bar is not None:
                 bar.update(len(rows))
@@ -243,9 +246,9 @@ class SentenceTransformer(Model):
             copies = np.flatnonzero(places[inverse] != np.arange(len(texts)))
             vectors[copies] = vectors[places[inverse[copies]]]
         if cut:
-            warnings.warn(report.cut(cut, len(texts), limit), TruncationWarning, stacklevel=3)
+            report.warn(report.cut(cut, limit), TruncationWarning)
         if zero:
-            warnings.warn(report.zero(sorted(zero)), ZeroVectorWarning, stacklevel=3)
+            report.warn(report.zero(sorted(zero)), ZeroVectorWarning)
 
     def encode_query(self, inputs: Any = NOTHING, prompt_name: str | None = None, prompt: str | None = None,
                      **options: Any) -> Any:  # fmt: skip
@@ -266,11 +269,10 @@ class SentenceTransformer(Model):
         name = next((name for name in names if prompts.get(name)), next((n for n in names if n in prompts), None))
         if name in self._supplied:
             self._supplied.discard(name)
-            warnings.warn(
+            report.warn(
                 f"{self.name} was trained with the prompt {prompts[name]!r} for {name}s, which its files do not state; "
                 f"it is put in front. prompts={{{name!r}: ''}} disables it.",
                 PromptWarning,
-                stacklevel=3,
             )
         return name
 
@@ -294,20 +296,27 @@ class SentenceTransformer(Model):
         Yields:
             (dims,) float32 for each text.
         """
+        arguments.batching(batch_size, batch_tokens, truncation)
         spec = self._spec
         prefix = resolve_prompt(spec, prompt, prompt_name)
         route = spec.route(task)
         skipped = prompt_length(self._engine, route, prefix)
         job = Job(route, _ENCODED, batch_tokens or self._budget, batch_size, skipped)
         dims = min(arguments.dims(truncate_dim) or spec.truncate_dim or route.width, route.width)
-        rows = stream(texts, prefix, WINDOW)
-        while portion := list(islice(rows, 4 * WINDOW)):
+        return self._stream(stream(texts, prefix, WINDOW), job, dims, normalize_embeddings, truncation)
+
+    def _stream(
+        self, texts: Iterator[Text], job: Job, dims: int, normalize: bool, truncation: Truncation
+    ) -> Iterator[NDArray[np.float32]]:
+        done = 0
+        while portion := list(islice(texts, 4 * WINDOW)):
             vectors = np.empty((len(portion), dims), np.float32)
-            self._fill(vectors, portion, job, normalize_embeddings, truncation, False)
+            self._fill(vectors, portion, job, normalize, truncation, False, done)
             yield from vectors
+            done += len(portion)
 
     def _states(
-        self, texts: Sequence[Text], job: Job, output_value: str | None, single: bool
+        self, texts: Sequence[Text], job: Job, output_value: str | None, single: bool, truncation: Truncation
     ) -> list[Any] | dict[str, NDArray[Any]] | NDArray[Any]:
         """Token vectors of each text, or everything that the graph makes of it; padding is cut."""
         if output_value not in ("token_embeddings", None):
@@ -315,18 +324,20 @@ class SentenceTransformer(Model):
                 f"output_value must be 'sentence_embedding', 'token_embeddings' or None, not {output_value!r}"
             )
         results: list[Any] = [None] * len(texts)
+        cut: list[tuple[int, int]] = []
+        limit = job.route.max_length
         for window, rows, arrays in self._engine.run(iter(texts), job):
-            for i, row in enumerate(() if rows is None else rows.tolist()):
-                tokens, start, length = window.tokens, window.tokens.starts[row], window.tokens.lengths[row]
-                states = arrays["token_embeddings"][i, :length]
-                types = np.zeros_like(tokens.ids) if tokens.types is None else tokens.types
-                results[window.start + row] = states if output_value else {
-                    "input_ids": tokens.ids[start : start + length].astype(np.int64),
-                    "attention_mask": np.ones(length, np.int64),
-                    "token_type_ids": types[start : start + length].astype(np.int64),
-                    "token_embeddings": states,
-                    "sentence_embedding": arrays["sentence_embedding"][i],
-                }  # fmt: skip
+            if rows is None:
+                if limit is not None and truncation != "ignore":
+                    cut += report.too_long(window, limit, truncation)
+                continue
+            if not all(np.isfinite(array).all() for array in arrays.values()):
+                raise NonFiniteEmbedding(report.broken(rows + window.start, self.name))
+            for i, row in enumerate(rows.tolist()):
+                item = everything(window.tokens, row, i, arrays)
+                results[window.start + row] = item if output_value is None else item[output_value]
+        if cut:
+            report.warn(report.cut(cut, limit), TruncationWarning)
         return results[0] if single else results
 
     # ---- comparing ---------------------------------------------------------------------------------------------

@@ -257,7 +257,7 @@ def test_which_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("XDG_CACHE_HOME", "/x", "/x/huggingface/hub"),
         ("HF_HOME", "~/h", f"{tmp_path}/h/hub"),
         ("HUGGINGFACE_HUB_CACHE", "/old", "/old"),
-        ("HF_HUB_CACHE", "$HOME/c", f"{tmp_path}/c"),
+        ("HF_HUB_CACHE", "/new", "/new"),
         ("SENTENCE_TRANSFORMERS_HOME", "/s", "/s"),
     ):
         monkeypatch.setenv(variable, value)
@@ -267,6 +267,8 @@ def test_which_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             theirs = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
             assert Path(theirs.strip()) == Path(expected)
     assert hub_cache("/argument") == Path("/argument")
+    monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", "$HOME/s")
+    assert hub_cache() == tmp_path / "s"
 
 
 def test_cache_folder_argument(tmp_path: Path, cache: Path) -> None:

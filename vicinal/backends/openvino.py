@@ -199,7 +199,11 @@ class OpenVinoProgram:
             request = self.free.get(block=wait)
         except queue.Empty:
             return None
-        request.start_async({name: feeds[name] for name in self.inputs}, share_inputs=True)
+        try:
+            request.start_async({name: feeds[name] for name in self.inputs}, share_inputs=True)
+        except BaseException:
+            self.free.put(request)
+            raise
         return _Running(self, request, feeds)
 
 

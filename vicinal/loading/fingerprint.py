@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vicinal import networks
 from vicinal.loading.cache import remember_files
 from vicinal.loading.modules import Parts
 from vicinal.loading.spec import Module, Spec, Transformer
@@ -60,7 +59,12 @@ def fingerprint(spec: Spec, engine: Engine, stamps: Stamps | None) -> str:
         digest = remember_files(key, [path for path, _, _ in stamps.files], lambda _: _digest(tensors))
     else:
         digest = _digest(tensors)
-    described: dict[str, Any] = {"format": FORMAT, "names": names, "tensors": digest, "dims": spec.truncate_dim}
+    described: dict[str, Any] = {
+        "format": FORMAT,
+        "names": names,
+        "tensors": digest,
+        "dims": min(spec.truncate_dim or spec.width, spec.width),
+    }
     for task, route in spec.routes.items():
         tokenizer = engine.parts.tokenizers[route.folders[0]].canonical()
         described[f"route {task}"] = {
@@ -95,7 +99,5 @@ def _digest(tensors: Sequence[tuple[str, Tensor]]) -> str:
 def _described(module: Module) -> list[Any]:
     """A module's settings; of a transformer those that its network reads."""
     if isinstance(module, Transformer):
-        network = networks.find(module.architecture)
-        assert network is not None
-        return [module.architecture, asdict(network.parse(module.config))]  # type: ignore[call-overload]
+        return [module.architecture, asdict(module.network)]  # type: ignore[call-overload]
     return [type(module).__name__, asdict(module)]

@@ -20,6 +20,7 @@ class Folder:
         self._allowed = [real]
         if real.parent.name == "snapshots":  # models--org--name/snapshots/<commit>, files link to ../../blobs
             self._allowed.append(real.parent.parent / "blobs")
+            self._allowed.append(real.parent.parent.parent / "blobs")  # which may link on to the cache's shared store
 
     def path(self, name: str) -> Path:
         """Where `name` is, whether or not it is there.
@@ -31,7 +32,13 @@ class Folder:
         if pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or "\0" in name:
             raise UnsafeModel(f"the model at {self.root} names the file {name!r}, which is not inside its folder")
         path = self.root / pure
-        real = path.resolve()
+        try:
+            real = path.resolve()
+            path.exists()
+        except (OSError, ValueError) as error:
+            raise UnsafeModel(
+                f"the model at {self.root} names a file that cannot be: {name[:80]!r} ({error})"
+            ) from None
         if not any(real.is_relative_to(allowed) for allowed in self._allowed):
             raise UnsafeModel(f"{path} is a link to {real}, outside the model's folder; copy the file into the folder")
         return path

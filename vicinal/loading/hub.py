@@ -87,7 +87,7 @@ def _fetch(wanted: _Wanted) -> tuple[Path, str]:
         api.hf_hub_download, wanted.repo_id, revision=info.sha, cache_dir=wanted.cache_folder
     )
     names = frozenset(file.rfilename for file in info.siblings or ())
-    needed = plan(Contents(names, lambda name: Path(get(name)).read_text("utf-8"), str(wanted)))
+    needed = plan(Contents(names, lambda name: Path(get(name)).read_bytes(), str(wanted)))
     if needed.missing:
         raise UnsupportedModel(
             f"{wanted}, commit {info.sha}, lacks {'; '.join(needed.missing)}. "

@@ -60,12 +60,12 @@ class Contents:
 
     Attributes:
         names: relative to the model's folder, with forward slashes.
-        read: gives the text of one of them, by name.
+        read: gives the bytes of one of them, by name.
         place: the folder or repository, for messages.
     """
 
     names: frozenset[str]
-    read: Callable[[str], str]
+    read: Callable[[str], bytes]
     place: str
 
     def json(self, name: str) -> Any:
@@ -74,10 +74,9 @@ class Contents:
         Raises:
             DamagedModel: it is not JSON.
         """
+        content = self.read(name)
         try:
-            return json.loads(self.read(name))
-        except DamagedModel:
-            raise
+            return json.loads(content)
         except (ValueError, RecursionError) as error:
             raise DamagedModel(f"{name} of {self.place} is not readable as JSON: {error}. Fetch it again.") from error
 
@@ -102,7 +101,7 @@ def on_disk(folder: Path) -> Contents:
     names = set()
     for where, _, files in os.walk(folder):
         names |= {Path(where, file).relative_to(folder).as_posix() for file in files if Path(where, file).is_file()}
-    return Contents(frozenset(names), Folder(folder).text, str(folder))
+    return Contents(frozenset(names), lambda name: Folder(folder).path(name).read_bytes(), str(folder))
 
 
 def plan(contents: Contents) -> Plan:

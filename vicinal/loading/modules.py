@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vicinal import networks
+from vicinal import networks, report
 from vicinal.errors import DamagedModel, ModelWarning, UnsafeModel, UnsupportedModel
 from vicinal.loading.folder import Folder
 from vicinal.loading.spec import (
@@ -105,18 +104,24 @@ def read_model(
         routes, default = {"": _model2vec(reading)}, ""
     else:
         routes, default = {"": _plain(reading)}, ""
-    prompts = settings.get("prompts") or {}
+    return Parts(_spec(folder, settings, routes, default), reading.tensors, reading.tokenizers)
+
+
+def _spec(folder: Folder, settings: Mapping[str, Any], routes: dict[str, Route], default: str | None) -> Spec:
+    """The settings of config_sentence_transformers.json, checked."""
+    prompts, name = settings.get("prompts") or {}, settings.get("default_prompt_name")
+    similarity, dims = settings.get("similarity_fn_name") or "cosine", settings.get("truncate_dim")
+    where = folder.path("config_sentence_transformers.json")
     if not isinstance(prompts, dict) or not all(isinstance(p, (str, type(None))) for p in prompts.values()):
-        raise DamagedModel(f"{folder.path('config_sentence_transformers.json')}: prompts must be texts by name")
-    spec = Spec(
-        routes=routes,
-        default_route=default,
-        prompts={name: prompt or "" for name, prompt in prompts.items()},
-        default_prompt_name=settings.get("default_prompt_name"),
-        similarity_fn_name=settings.get("similarity_fn_name") or "cosine",
-        truncate_dim=settings.get("truncate_dim"),
-    )
-    return Parts(spec, reading.tensors, reading.tokenizers)
+        raise DamagedModel(f"{where}: prompts must be texts by name")
+    if name is not None and not (isinstance(name, str) and name in {*prompts, "query", "document"}):
+        raise DamagedModel(f"{where}: default_prompt_name {name!r} is none of its prompts")
+    if similarity not in ("cosine", "dot", "euclidean", "manhattan"):
+        raise DamagedModel(f"{where}: similarity_fn_name {similarity!r} is not known")
+    if dims is not None and (type(dims) is not int or dims < 1):
+        raise DamagedModel(f"{where}: truncate_dim must be a positive integer, not {dims!r}")
+    stated = {key: prompt or "" for key, prompt in prompts.items()}
+    return Spec(routes, default, stated, name, similarity, dims)
 
 
 def _routes(reading: _Reading) -> tuple[dict[str, Route], str | None]:
@@ -140,9 +145,11 @@ def _routes(reading: _Reading) -> tuple[dict[str, Route], str | None]:
             task: [(str(types[name]), f"{root}/{name}" if root else str(name)) for name in steps]
             for task, steps in structure.items()
         }
-    except (KeyError, TypeError, AttributeError) as error:
+        parameters = dict(config.get("parameters") or {})
+        if not branches or not all(branches.values()):
+            raise ValueError("a route without modules")
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DamagedModel(f"{reading.folder.path(names[0])}: not a router's configuration ({error!r})") from error
-    parameters = config.get("parameters") or {}
     default = parameters.get("default_route")
     if default is None and parameters.get("allow_empty_key", True):
         default = next(iter(branches), None)
@@ -153,12 +160,14 @@ def _route(reading: _Reading, listed: list[tuple[str, str]]) -> Route:
     modules, folders = [], []
     for kind, at in listed:
         name = class_name(kind, reading.folder.path("modules.json"))
-        at = at.strip("/")
         reading.folder.path(at or ".")  # outside the folder is refused
+        at = at.rstrip("/")
         module = _module(reading, name, at)
         if module is not None:
             modules.append(module)
             folders.append(at)
+    if not modules:
+        raise DamagedModel(f"{reading.folder.path('modules.json')} lists no module that makes anything")
     return _checked(Route(tuple(modules), tuple(folders), reading.limits.get(folders[0])), reading.folder)
 
 
@@ -194,7 +203,7 @@ def _module(reading: _Reading, name: str, at: str) -> Module | None:
 
 
 def _config(reading: _Reading, at: str) -> dict[str, Any]:
-    return reading.folder.optional(f"{at}/config.json" if at else "config.json")
+    return reading.folder.mapping(f"{at}/config.json" if at else "config.json")
 
 
 def _load(reading: _Reading, at: str) -> dict[str, Tensor]:
@@ -225,7 +234,7 @@ def _transformer(reading: _Reading, at: str) -> Transformer:
     reading.limits[at] = _limit(stated, parsed.max_tokens, folder)
     found = _load(reading, at)
     _unprefix(reading.tensors, found, at, network.ANCHOR)
-    return Transformer(architecture, config)
+    return Transformer(architecture, config, parsed)
 
 
 def _unprefix(tensors: dict[str, Tensor], found: Mapping[str, Tensor], at: str, anchor: str) -> None:
@@ -242,14 +251,13 @@ def _limit(stated: Any, allowed: int | None, folder: Folder) -> int | None:
     """Tokens a text may have: what the files state, within what the position table allows."""
     if stated is None or (isinstance(stated, (int, float)) and stated > _UNLIMITED):
         return allowed
-    if not isinstance(stated, int) or stated <= 0:
+    if type(stated) is not int or stated <= 0:
         raise DamagedModel(f"{folder.root}: the maximum length must be a positive number of tokens, not {stated!r}")
     if allowed is not None and stated > allowed:
-        warnings.warn(
+        report.warn(
             f"{folder.root} states a maximum length of {stated} tokens, but its network has {allowed} positions: "
             f"texts are cut to {allowed}",
             ModelWarning,
-            stacklevel=2,
         )
         return allowed
     return stated
@@ -264,11 +272,11 @@ def _pooling(reading: _Reading, at: str) -> Pooling:
     modes = config.get("pooling_mode")
     if modes is None:
         modes = [mode for key, mode in OLD_POOLING.items() if config.get(key)] or ["mean"]
-    modes = (modes,) if isinstance(modes, str) else tuple(modes)
+    modes = modes if isinstance(modes, list) and modes else [modes]
     for mode in modes:
         if mode not in POOLING_MODES:
             raise UnsupportedModel(f"{where}: pooling mode {mode!r} is none of {', '.join(POOLING_MODES)}")
-    return Pooling(width, modes, bool(config.get("include_prompt", True)))
+    return Pooling(width, tuple(modes), bool(config.get("include_prompt", True)))
 
 
 def _dense(reading: _Reading, at: str) -> Dense:
@@ -295,7 +303,7 @@ def _dense(reading: _Reading, at: str) -> Dense:
 
 
 def _normalize(reading: _Reading, at: str) -> Normalize:
-    config = _config(reading, at) if at else {}
+    config = reading.folder.optional(f"{at}/config.json") if at else {}
     source = str(config.get("module_input_name") or "sentence_embedding")
     return Normalize(source, str(config.get("module_output_name") or source))
 
@@ -310,10 +318,7 @@ def _layer_norm(reading: _Reading, at: str) -> LayerNorm:
 
 def _static(reading: _Reading, at: str) -> StaticEmbedding:
     found = _load(reading, at)
-    if "embeddings" in found:
-        table = _from_model2vec(reading, at, found)
-    else:
-        table = found.get("embedding.weight")
+    table = _from_model2vec(reading, at, found) if "embeddings" in found else found.get("embedding.weight")
     if table is None or table.array.ndim != 2:
         raise DamagedModel(
             f"{reading.folder.root / at}: a static model needs the tensor embedding.weight, or embeddings "
@@ -325,7 +330,8 @@ def _static(reading: _Reading, at: str) -> StaticEmbedding:
         raise DamagedModel(
             f"{reading.folder.root / at}: the tokenizer has {tokens} tokens but its table only {table.shape[0]} rows"
         )
-    reading.limits[at] = None
+    own = reading.folder.optional(f"{at}/{_SENTENCE_CONFIGS[0]}" if at else _SENTENCE_CONFIGS[0])
+    reading.limits[at] = _limit(own.get("max_seq_length"), None, reading.folder)
     return StaticEmbedding(*table.shape)
 
 
@@ -338,9 +344,9 @@ def _from_model2vec(reading: _Reading, at: str, found: Mapping[str, Tensor]) -> 
         rows = mapping.array
         if (
             rows.ndim != 1
+            or table.array.ndim != 2
             or rows.dtype.kind not in "iu"
-            or (rows.size
-            and not 0 <= rows.min() <= rows.max() < len(table.array))
+            or (rows.size and not 0 <= rows.min() <= rows.max() < len(table.array))
         ):
             raise DamagedModel(f"{mapping.file}: tensor mapping must give a row of embeddings for every token")
         table = replace(table, array=table.array[rows])
@@ -367,7 +373,7 @@ def _model2vec(reading: _Reading) -> Route:
     config = reading.folder.mapping("config.json")
     module = _static(reading, "")
     modules: tuple[Module, ...] = (module, Normalize()) if config.get("normalize", True) else (module,)
-    return Route(modules, ("", "")[: len(modules)], None)
+    return Route(modules, ("", "1_Normalize")[: len(modules)], reading.limits[""])
 
 
 def _plain(reading: _Reading) -> Route:
@@ -378,11 +384,10 @@ def _plain(reading: _Reading) -> Route:
     names = transformer.config.get("architectures") or [""]
     causal = str(names[0]).endswith("ForCausalLM") and transformer.config.get("is_causal") is not False
     mode = "lasttoken" if causal else "mean"
-    warnings.warn(
+    report.warn(
         f"{reading.folder.root} has no modules.json, so nothing says how token vectors become a text's: "
         f"{mode} pooling is taken. If the model was trained otherwise, its vectors are not what they should be.",
         ModelWarning,
-        stacklevel=2,
     )
     return Route((transformer, Pooling(int(transformer.config["hidden_size"]), (mode,))), ("", "1_Pooling"),
                  reading.limits[""])  # fmt: skip
@@ -394,9 +399,7 @@ def _checked(route: Route, folder: Folder) -> Route:
     for module, at in zip(route.modules, route.folders, strict=True):
         where = f"{folder.root}, module {at or '.'} ({type(module).__name__})"
         if isinstance(module, Transformer):
-            network = networks.find(module.architecture)
-            assert network is not None
-            features["token_embeddings"] = network.parse(module.config).hidden_size
+            features["token_embeddings"] = module.network.hidden_size
         elif isinstance(module, StaticEmbedding):
             features = {"token_embeddings": module.width, "sentence_embedding": module.width}
         else:

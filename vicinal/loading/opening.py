@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vicinal import networks
 from vicinal.loading.checkpoint import read_weights
 from vicinal.loading.folder import Folder
 from vicinal.loading.locate import Located, locate
@@ -82,7 +81,4 @@ def with_max_length(route: Route, length: int | None) -> Route:
 def max_tokens(route: Route) -> int | None:
     """Tokens that the route's network allows, None where there is no bound."""
     first = route.modules[0]
-    if not isinstance(first, Transformer):
-        return None
-    network = networks.find(first.architecture)
-    return network.parse(first.config).max_tokens if network else None
+    return first.network.max_tokens if isinstance(first, Transformer) else None

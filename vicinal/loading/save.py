@@ -15,10 +15,14 @@ from vicinal.loading.modules import DENSE_ACTIVATIONS, OLD_POOLING, Parts
 from vicinal.loading.spec import Dense, LayerNorm, Module, Normalize, Pooling, Route, Spec, StaticEmbedding, Transformer
 from vicinal.loading.weights import Tensor, write_safetensors
 
-# Not carried over into a folder that replaces an older one: they belong to the older one's weights.
+# Files of an older model that are not carried over into the folder that replaces it.
 _STALE = re.compile(
-    r".*\.(safetensors|bin|h5|msgpack|onnx|xml)|.*\.index\.json|modules\.json|.*config\.json|tokenizer.*"
+    r"(adapter_)?model[\w.-]*\.safetensors(\.index\.json)?|(pytorch_model|adapter_model)[\w.-]*\.bin(\.index\.json)?"
+    r"|tf_model\.h5|flax_model\.msgpack|(tokenizer|config|modules|router_config|adapter_config|added_tokens)\.json"
+    r"|(tokenizer_config|special_tokens_map|generation_config|vocab|vicinal_model)\.json|(vocab|merges)\.txt"
+    r"|config_sentence_transformers\.json|sentence_[\w-]+_config\.json|spiece\.model|sentencepiece\.bpe\.model|README\.md"
 )
+_EXPORTS = ("onnx", "openvino")
 
 
 def save_model(path: Path, spec: Spec, parts: Parts, source: Path, card: tuple[str, list[str]] | None) -> None:
@@ -31,7 +35,7 @@ def save_model(path: Path, spec: Spec, parts: Parts, source: Path, card: tuple[s
     Raises:
         NotADirectoryError: `path` is a file.
     """
-    path = Path(os.path.abspath(path.expanduser()))
+    path = path.expanduser().resolve()
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f"{path} is a file; a model is saved as a folder")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,15 +61,34 @@ def _swap(new: Path, path: Path) -> None:
     if not path.exists():
         new.rename(path)
         return
+    modules = _old_modules(path)
     for old in path.rglob("*"):
-        kept = new / old.relative_to(path)
-        if old.is_file() and not kept.exists() and not _STALE.fullmatch(old.name):
+        relative = old.relative_to(path)
+        stale = relative.parts[0] in modules or (len(relative.parts) == 1 and _STALE.fullmatch(old.name))
+        kept = new / relative
+        if old.is_file() and not kept.exists() and not stale:
             kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(old, kept)
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
     path.rename(aside / path.name)
-    new.rename(path)
-    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        new.rename(path)
+    except BaseException:
+        (aside / path.name).rename(path)
+        raise
+    finally:
+        if path.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _old_modules(path: Path) -> set[str]:
+    """The folders of the model that is replaced: of its modules, and what was exported from its weights."""
+    try:
+        entries = json.loads((path / "modules.json").read_text(encoding="utf-8"))
+        listed = {str(entry["path"]).split("/")[0] for entry in entries} - {"", ".", ".."}
+    except (OSError, ValueError, TypeError, KeyError):  # none, or none that says so: nothing of it is known
+        return set()
+    return {*listed, *_EXPORTS}
 
 
 def _write(root: Path, spec: Spec, parts: Parts) -> None:
@@ -131,6 +154,8 @@ def _write_module(folder: Path, module: Module, route: Route, i: int, parts: Par
     if isinstance(module, (Transformer, StaticEmbedding)):
         tokenizer = parts.tokenizers[at]
         (folder / "tokenizer.json").write_text(tokenizer.canonical(), encoding="utf-8")
+        if isinstance(module, StaticEmbedding) and route.max_length is not None:
+            _json(folder / "sentence_bert_config.json", {"max_seq_length": route.max_length})
         if isinstance(module, Transformer):
             limit = {} if route.max_length is None else {"model_max_length": route.max_length}
             _json(folder / "tokenizer_config.json", {**tokenizer.config, **limit})

@@ -4,9 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 POOLING_MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+
+
+class NetworkConfig(Protocol):
+    """What every network's configuration tells."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens that have an embedding."""
+
+    @property
+    def type_vocab_size(self) -> int:
+        """Segments of a pair that have an embedding; 0 where they have none."""
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of a token state."""
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Tokens that the position table allows, None when there is no limit."""
 
 
 @dataclass(frozen=True)
@@ -16,10 +36,12 @@ class Transformer:
     Attributes:
         architecture: the configuration's `model_type`.
         config: the whole `config.json`, kept for saving.
+        network: what its network reads of it.
     """
 
     architecture: str
-    config: Mapping[str, Any] = field(repr=False)
+    config: Mapping[str, Any] = field(repr=False, compare=False)
+    network: NetworkConfig = field(repr=False)
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,9 @@ def read_tokenizer(folder: Folder, at: str, model_type: str | None, lower: bool 
 def _parse(raw: str, path: Path) -> Tokenizer:
     try:
         return Tokenizer.from_str(raw)
-    except Exception as error:
+    except BaseException as error:  # the library raises bare Exception, and its panics are not even that
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise
         raise DamagedModel(f"{path} is no tokenizer that can be read ({error}): damaged or half-written") from error
 
 
@@ -137,6 +139,10 @@ def _described(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def _bert_normalizer(config: Mapping[str, Any]) -> dict[str, Any]:
+    if config.get("strip_accents") not in (None, True, False):
+        raise DamagedModel(
+            f"tokenizer_config.json: strip_accents must be true, false or null, not {config['strip_accents']!r}"
+        )
     return {
         "clean_text": True,
         "handle_chinese_chars": bool(config.get("tokenize_chinese_chars", True)),
@@ -153,7 +159,7 @@ def _lowers(normalizer: Mapping[str, Any]) -> bool:
 
 def _special(config: Mapping[str, Any], key: str, default: str) -> str:
     value = config.get(key, default)
-    return str(value["content"] if isinstance(value, dict) else value or default)
+    return str((value.get("content") if isinstance(value, dict) else value) or default)
 
 
 def _added(vocab: Mapping[str, int], tokens: list[str], lstrip: str = "") -> list[dict[str, Any]]:

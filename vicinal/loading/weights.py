@@ -11,6 +11,7 @@ import mmap
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ _STORED: Mapping[str, type[Any]] = {
 }  # fmt: skip
 _NAMES = {np.dtype(kind): name for name, kind in _STORED.items() if name != "BF16"}
 _LARGEST_HEADER = 100_000_000
+_MOST_AXES = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +90,16 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     start, end = 8 + length, size - 8 - length
     tensors = {}
+    spans = sorted(span for _, _, span in header.values())
+    if any(before[1] > after[0] for before, after in pairwise(spans)):
+        raise DamagedModel(f"{path}: tensors overlap; the header is damaged, or made to deceive")
     for name, entry in header.items():
         dtype, shape, (first, last) = entry
         if dtype not in _STORED:
             raise UnsupportedModel(f"{path}: tensor {name} has type {dtype}; read here are {', '.join(_STORED)}")
         kind = np.dtype(_STORED[dtype])
+        if len(shape) > _MOST_AXES:
+            raise DamagedModel(f"{path}: tensor {name} claims {len(shape)} axes; the header is damaged")
         if not 0 <= first <= last <= end or last - first != math.prod(shape) * kind.itemsize:
             raise DamagedModel(
                 f"{path}: tensor {name} {dtype} {list(shape)} lies at bytes {first:,} to {last:,} of {end:,} "
@@ -105,17 +112,23 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _parse_header(path: Path, raw: bytes) -> dict[str, tuple[str, tuple[int, ...], tuple[int, int]]]:
     try:
-        header = json.loads(raw)
+        header = json.loads(raw, object_pairs_hook=_once)
         parsed = {}
         for name, entry in header.items():
             if name != "__metadata__":
                 shape, (first, last) = tuple(entry["shape"]), entry["data_offsets"]
-                if not all(type(n) is int and n >= 0 for n in (*shape, first, last)):
+                if not all(type(n) is int and 0 <= n < 1 << 40 for n in (*shape, first, last)):
                     raise ValueError(f"tensor {name} has shape {shape}")
                 parsed[name] = (str(entry["dtype"]), shape, (first, last))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedModel(f"{path}: the safetensors header cannot be read ({error!r})") from error
     return parsed
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError("a name stands twice")
+    return found
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -174,8 +187,8 @@ class Scope:
         found = self.find(name, *shape)
         if found is None:
             raise DamagedModel(
-                f"{self._file()}: tensor {self._prefix + name} {list(shape)} is missing, which the configuration "
-                "asks for. The weights do not belong to this configuration, or are incomplete."
+                f"{self._file()}: tensor {(self._prefix + name).rpartition('/')[2]} {list(shape)} is missing, "
+                "which the configuration asks for. The weights do not belong to this configuration, or are incomplete."
             )
         return found
 
@@ -201,4 +214,7 @@ class Scope:
         return sorted(set(self._tensors) - self._read)
 
     def _file(self) -> object:
-        return next((t.file for t in self._tensors.values()), None) or "weights"
+        """The file that has the tensors nearest to this scope."""
+        folder = self._prefix.rpartition("/")[0] + "/"
+        near = [tensor for name, tensor in self._tensors.items() if name.startswith(folder)]
+        return next((tensor.file for tensor in (*near, *self._tensors.values()) if tensor.file), "weights")

@@ -13,19 +13,8 @@ from functools import cache
 from typing import Any, Protocol, cast
 
 from vicinal.backends.base import Handle, Ops
+from vicinal.loading.spec import NetworkConfig
 from vicinal.loading.weights import Scope
-
-
-class Config(Protocol):
-    """What every network's configuration tells."""
-
-    @property
-    def hidden_size(self) -> int:
-        """Width of a token state."""
-
-    @property
-    def max_tokens(self) -> int | None:
-        """Tokens that its position table allows, None when there is no limit."""
 
 
 class Network(Protocol):
@@ -37,7 +26,7 @@ class Network(Protocol):
     LEFTOVERS: tuple[str, ...]
     """Patterns (fnmatch) of tensors that checkpoints carry and no text vector needs."""
 
-    def parse(self, config: Mapping[str, Any]) -> Config: ...
+    def parse(self, config: Mapping[str, Any]) -> NetworkConfig: ...
 
     def tokens(self, ops: Ops, w: Scope, c: Any, x: Mapping[str, Handle]) -> Handle: ...
 

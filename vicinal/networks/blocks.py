@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,10 +42,12 @@ class Keys:
         return value
 
     def number(self, key: str, default: float) -> float:
-        """A number."""
+        """A positive number."""
         value = self._config.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise DamagedModel(f"config.json of this {self._kind} model: {key} must be a number, not {value!r}")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            raise DamagedModel(
+                f"config.json of this {self._kind} model: {key} must be a positive number, not {value!r}"
+            )
         return float(value)
 
     def activation(self, key: str, default: str = "gelu") -> Unary:

@@ -37,7 +37,7 @@ def graph(route: Route, weights: Scope, outputs: tuple[str, ...]) -> Build:
 def _apply(ops: Ops, w: Scope, module: Module, features: dict[str, Handle], x: Mapping[str, Handle]) -> None:
     if isinstance(module, Transformer):
         network = cast(networks.Network, networks.find(module.architecture))
-        features["token_embeddings"] = network.tokens(ops, w, network.parse(module.config), x)
+        features["token_embeddings"] = network.tokens(ops, w, module.network, x)
     elif isinstance(module, StaticEmbedding):
         features["token_embeddings"] = static(ops, w, module, x["ids"])
         features["sentence_embedding"] = pool(ops, "mean", features["token_embeddings"], x)

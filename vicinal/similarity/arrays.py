@@ -84,6 +84,11 @@ def check_positive(**numbers: int) -> None:
             raise ValueError(f"{name} must be at least 1, not {number}")
 
 
+def name_rows(rows: Indices) -> str:
+    """The first five rows, and how many more there are, for an error."""
+    return ", ".join(str(row) for row in rows[:5]) + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")
+
+
 def as_float(matrix: Matrix) -> Matrix:
     """float64 and float32 as they are, every other type as float32; an array is not copied if it need not be."""
     if is_tensor(matrix):

@@ -99,7 +99,7 @@ class _Nearness:
     def _near(self, numbers: Indices, ready: Block, other: int) -> NDArray[np.bool_]:
         """Whether each of the rows `numbers` is near each row of another block; close calls are made in float64."""
         values, margin = cosine_first(ready, self.blocks[other])
-        bar = self.threshold * ready.norms
+        bar = self.threshold * np.where(ready.norms > 0, ready.norms, 1.0)  # values are cosines times these lengths
         mask = values >= (bar + margin).astype(values.dtype)[:, None]
         close = np.flatnonzero((values >= (bar - margin).astype(values.dtype)[:, None]) ^ mask)
         if len(close):

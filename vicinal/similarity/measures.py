@@ -25,6 +25,7 @@ from vicinal.similarity.arrays import (
     align,
     as_float,
     is_tensor,
+    name_rows,
     on_host,
     row_norms,
     tensors,
@@ -96,9 +97,8 @@ def block(source: Matrix, name: str, start: int = 0) -> Block:
 def _check_finite(rows: Doubles, numbers: NDArray[np.int64], name: str) -> None:
     bad = numbers[~np.isfinite(rows).all(axis=1)]
     if len(bad):
-        shown = ", ".join(str(row) for row in bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
         raise NonFiniteEmbedding(
-            f"{name} holds nan or infinity in row {shown}: such a vector has no similarity to anything. "
+            f"{name} holds nan or infinity in row {name_rows(bad)}: such a vector has no similarity to anything. "
             "Remove those rows, or find out what made them"
         )
 

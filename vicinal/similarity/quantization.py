@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.errors import DimensionMismatch, NonFiniteEmbedding, VicinalWarning
-from vicinal.similarity.arrays import Vectors, as_matrix, to_host
+from vicinal.similarity.arrays import Vectors, as_matrix, name_rows, to_host
 
 Precision: TypeAlias = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 _DTYPES = {"float32": np.float32, "int8": np.int8, "uint8": np.uint8, "binary": np.int8, "ubinary": np.uint8}
@@ -64,7 +64,7 @@ def quantize_embeddings(
 def _quantized(array: NDArray[Any], precision: Precision, limits: NDArray[np.float32] | None) -> NDArray[Any]:
     if precision == "float32":
         return array.astype(np.float32)
-    _check_finite(array)
+    _check_finite(array, "embeddings")
     if limits is None:
         bits = np.packbits(array > 0, axis=-1)
         return bits if precision == "ubinary" else np.asarray(bits ^ 0x80).view(np.int8)
@@ -106,7 +106,7 @@ def _limits(
         raise ValueError(f"calibration_embeddings must be (m, d), not shape {sample.shape}")
     if len(sample) == 0:
         return np.zeros((2, sample.shape[1]), np.float32)
-    _check_finite(sample)
+    _check_finite(sample, "calibration_embeddings")
     return np.stack([sample.min(axis=0), sample.max(axis=0)]).astype(np.float32)
 
 
@@ -121,7 +121,8 @@ def _holds_matrices(vectors: Vectors) -> bool:
     return isinstance(vectors, (list, tuple)) and len(vectors) > 0 and getattr(vectors[0], "ndim", 1) == 2
 
 
-def _check_finite(array: NDArray[Any]) -> None:
-    if not np.isfinite(array).all():
-        rows = np.flatnonzero(~np.isfinite(array).all(axis=-1)).tolist()
-        raise NonFiniteEmbedding(f"embeddings hold nan or infinity in row {rows[:5]}: they cannot be quantized")
+def _check_finite(array: NDArray[Any], name: str) -> None:
+    finite = np.isfinite(array)
+    if not finite.all():
+        rows = name_rows(np.flatnonzero(~np.atleast_2d(finite).all(axis=-1)))
+        raise NonFiniteEmbedding(f"{name} hold nan or infinity in row {rows}: they cannot be quantized")

@@ -33,6 +33,8 @@ def plan(
     if limit is not None:
         widths = np.minimum(widths, max(limit, int(lengths.max(initial=1))))
     order = np.argsort(-lengths, kind="stable")
+    if max_rows is not None and max_rows < 1:
+        raise ValueError(f"max_rows must be at least 1, not {max_rows}")
     batches, first = [], 0
     while first < len(order):
         width = int(widths[order[first]])

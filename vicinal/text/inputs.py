@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from vicinal import report
 from vicinal.errors import InvalidInput, PromptWarning
 from vicinal.loading.spec import Spec
 from vicinal.text.tokens import Text
@@ -42,6 +42,8 @@ def read(
 
 def _rows(inputs: Any) -> Iterator[Any]:
     """The rows of anything that has an order."""
+    if hasattr(inputs, "columns") and hasattr(inputs, "iloc"):
+        raise InvalidInput("encode takes a list of texts, not a table: give it the column, as in table['text']")
     if isinstance(inputs, (bytes, bytearray, set, frozenset)) or not isinstance(inputs, Iterable):
         advice = ": decode it first" if isinstance(inputs, (bytes, bytearray)) else ""
         advice = ": a set has no order, make it a list" if isinstance(inputs, (set, frozenset)) else advice
@@ -101,9 +103,14 @@ def stream(inputs: Iterable[Any], prompt: str, portion: int) -> Iterator[Text]:
     """Check and prompt the texts of an unbounded iterable, drawing `portion` at a time."""
     if isinstance(inputs, (str, Mapping)):
         raise InvalidInput("encode_iter takes an iterable of texts; for a single text use encode")
-    rows, start = _rows(inputs), 0
-    while texts := list(islice(rows, portion)):
-        yield from prompted(checked(texts, start), prompt) if prompt else checked(texts, start)
+    rows, start, kind = _rows(inputs), 0, None
+    while drawn := list(islice(rows, portion)):
+        texts = checked(drawn, start)
+        kind = kind or type(texts[0])
+        if type(texts[0]) is not kind:
+            one, other = ("a pair", "a text") if kind is str else ("a text", "a pair")
+            raise InvalidInput(f"row {start} is {one}, row 0 is {other}: give one kind a call")
+        yield from prompted(texts, prompt) if prompt else texts
         start += len(texts)
 
 
@@ -122,7 +129,7 @@ def resolve_prompt(spec: Spec, prompt: str | None, prompt_name: str | None) -> s
         if not isinstance(prompt, str):
             raise InvalidInput(f"prompt must be a text, not {_name(prompt)}")
         if prompt_name is not None:
-            warnings.warn(f"both prompt and prompt_name={prompt_name!r} given: prompt is used", PromptWarning, 3)
+            report.warn(f"both prompt and prompt_name={prompt_name!r} given: prompt is used", PromptWarning)
         return prompt
     name = spec.default_prompt_name if prompt_name is None else prompt_name
     if name is None:

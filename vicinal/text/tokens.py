@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from vicinal.errors import InvalidInput
+from vicinal.errors import DamagedModel, InvalidInput
 
 Text = str | tuple[str, str]
 
@@ -43,14 +44,22 @@ class TextTokenizer:
 
     Args:
         tokenizer: without truncation and padding; it is not changed.
+        rows: tokens that the network has an embedding for.
+        types: segments of a pair that it has one for; 0 where it reads none.
         special: whether the network is given the special tokens.
         keep_end: whether a text that is too long loses its beginning instead of its end.
     """
 
-    def __init__(self, tokenizer: Tokenizer, special: bool = True, keep_end: bool = False) -> None:
-        self.backend, self._keep_end = tokenizer, keep_end
-        pair = tokenizer.encode("a", "a", add_special_tokens=special)
-        single = tokenizer.encode("a", add_special_tokens=special)
+    def __init__(
+        self, tokenizer: Tokenizer, rows: int, types: int = 0, special: bool = True, keep_end: bool = False
+    ) -> None:
+        self.backend, self._rows, self._types, self._keep_end = tokenizer, rows, types, keep_end
+        try:
+            pair = tokenizer.encode("a", "a", add_special_tokens=special)
+            single = tokenizer.encode("a", add_special_tokens=special)
+        except Exception as error:
+            raise DamagedModel(f"the model's tokenizer fails on the text 'a': {error}") from error
+        self._within([*pair.ids, *single.ids])
         inside = [i for i, part in enumerate(single.sequence_ids) if part is not None]
         first, last = (inside[0], inside[-1] + 1) if inside else (0, 0)
         self._before = np.array(single.ids[:first], np.int32)
@@ -90,7 +99,24 @@ class TextTokenizer:
         added = self.backend.get_added_tokens_decoder()
         return frozenset(i for i, token in added.items() if token.special)
 
+    def _within(self, ids: Sequence[int]) -> None:
+        """Every token must have an embedding.
+
+        Raises:
+            DamagedModel: names one that has none.
+        """
+        beyond = next((token for token in ids if token >= self._rows), None)
+        if beyond is not None:
+            raise DamagedModel(
+                f"the tokenizer's token {self.backend.id_to_token(beyond)!r} has number {beyond}, but the network has "
+                f"{self._rows} embeddings: tokenizer and weights do not belong together"
+            )
+
     def _pairs(self, pairs: Sequence[Text], limit: int | None) -> Tokens:
+        if self._pair.types > max(self._types, 1):
+            raise DamagedModel(
+                f"the tokenizer marks {self._pair.types} segments in a pair, but the network has {self._types}"
+            )
         ids, counts = self._plain([text for pair in pairs for text in pair])
         ends = np.cumsum(counts)
         rows, types = [], []
@@ -117,9 +143,14 @@ class TextTokenizer:
                 found = [e.ids for e in self.backend.encode_batch_fast(portion, add_special_tokens=False)]
             except (UnicodeEncodeError, TypeError) as error:
                 raise InvalidInput(_surrogate(texts)) from error
+            except Exception as error:
+                raise DamagedModel(f"the model's tokenizer fails: {error}") from error
             sizes = list(map(len, found))
             counts += sizes
-            rows.append(np.fromiter(chain.from_iterable(found), np.int32, sum(sizes)))
+            ids = np.fromiter(chain.from_iterable(found), np.int64, sum(sizes))
+            if len(ids) and ids.max() >= self._rows:
+                self._within(ids.tolist())
+            rows.append(ids.astype(np.int32))
         return rows[0] if whole else np.concatenate(rows), np.array(counts, np.int64)
 
 
@@ -142,6 +173,12 @@ class _PairTemplate:
         return cls(
             tuple(tokens[: a[0]]), tuple(tokens[a[-1] + 1 : b[0]]), tuple(tokens[b[-1] + 1 :]), types[a[0]], types[b[0]]
         )
+
+    @property
+    def types(self) -> int:
+        """Segments that are told apart."""
+        marked = (*self.before, *self.between, *self.after, (0, self.type_a), (0, self.type_b))
+        return 1 + max(kind for _, kind in marked)
 
     @property
     def special(self) -> int:
@@ -208,6 +245,25 @@ def _surrogate(texts: Sequence[str]) -> str:
                 "no character: read it with the right encoding, or text.encode('utf-8', 'replace').decode()"
             )
     return "a text cannot be tokenized: it is not valid Unicode"
+
+
+def everything(tokens: Tokens, row: int, i: int, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """What a network was given for a text and what it made of it, padding cut.
+
+    Args:
+        row: the text's, among the tokens.
+        i: its row in the arrays.
+    """
+    start, length = int(tokens.starts[row]), int(tokens.lengths[row])
+    ids = tokens.ids[start : start + length].astype(np.int64)
+    types = np.zeros_like(ids) if tokens.types is None else tokens.types[start : start + length].astype(np.int64)
+    return {
+        "input_ids": ids,
+        "attention_mask": np.ones_like(ids),
+        "token_type_ids": types,
+        "token_embeddings": arrays["token_embeddings"][i, :length],
+        "sentence_embedding": arrays["sentence_embedding"][i],
+    }
 
 
 def padded(tokens: Tokens) -> dict[str, NDArray[np.int64]]:

@@ -1,0 +1,157 @@
+"""Token ids word by word, remembered: for tokenizers whose ids of a text are those of its words, one after another."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from itertools import chain, repeat
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+Ids = tuple[NDArray[np.int32], NDArray[np.int64]]
+"""Ids of some texts, one after the other, and how many each has."""
+
+_CHARACTERS = 1 << 19
+"""Of text that is tokenized at once: the library's own records take a hundred times the ids' memory."""
+_WORDS, _LONGEST = 1 << 17, 48
+"""Words that are remembered, and characters that such a word may have: about 30 MB when full."""
+
+
+def plain(tokenizer: Tokenizer, texts: Sequence[str]) -> Ids:
+    """Ids of texts without special tokens, as the tokenizer itself has them."""
+    whole = sum(map(len, texts)) <= _CHARACTERS
+    rows: list[NDArray[np.int32]] = []
+    counts: list[int] = []
+    for portion in (texts,) if whole else _portions(texts):
+        found = [e.ids for e in tokenizer.encode_batch_fast(portion, add_special_tokens=False)]
+        sizes = list(map(len, found))
+        counts += sizes
+        rows.append(np.fromiter(chain.from_iterable(found), np.int32, sum(sizes)))
+    return rows[0] if whole else np.concatenate(rows), np.array(counts, np.int64)
+
+
+def _portions(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Texts in order, a bounded number of characters at a time."""
+    ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
+    first = 0
+    while first < len(texts):
+        done = ends[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, done + _CHARACTERS, "right")))
+        yield texts[first:last]
+        first = last
+
+
+class _Known:
+    """Words and their ids. A word's ids are in place before its name is, and never change: reading needs no lock."""
+
+    def __init__(self) -> None:
+        self.row: dict[str, int] = {}
+        self.ids = np.empty(1 << 12, np.int32)
+        self.starts = np.zeros(1 << 10, np.int64)
+        self.counts = np.zeros(1 << 10, np.int64)
+        self._end = 0
+
+    def add(self, words: list[str], ids: NDArray[np.int32], counts: NDArray[np.int64]) -> None:
+        """Remember words that are not known yet; the caller holds the lock."""
+        first, last, end = len(self.row), len(self.row) + len(words), self._end + len(ids)
+        self.ids = _room(self.ids, end)
+        self.starts, self.counts = _room(self.starts, last), _room(self.counts, last)
+        self.ids[self._end : end] = ids
+        self.starts[first:last] = self._end + np.cumsum(counts) - counts
+        self.counts[first:last] = counts
+        self._end = end
+        self.row.update(zip(words, range(first, last), strict=True))
+
+
+class WordCache:
+    """Ids of texts by the words between their spaces; a word is tokenized when it is met first.
+
+    Its answers are the tokenizer's own: what it does, it does within the words (see `fits`).
+
+    Args:
+        tokenizer: one that fits; it is not changed.
+        words: that are remembered; when there are more, all are forgotten.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, words: int = _WORDS) -> None:
+        self._tokenizer, self._words = tokenizer, words
+        self._known = _Known()
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def fits(tokenizer: Tokenizer) -> bool:
+        """Whether the ids of "a b" are those of "a" and then those of "b", whatever a and b are.
+
+        BERT's normaliser maps character by character, but for the decomposition of accents, which no space takes part
+        in; its pre-tokenizer splits at every space; WordPiece sees single words. Added tokens are cut out first, each
+        wherever its very characters stand: one without a space lies within a word, and the spaces that it may take
+        along have no ids. Everything else is refused.
+        """
+        state = json.loads(tokenizer.to_str())
+        kinds = [(state[part] or {}).get("type") for part in ("normalizer", "pre_tokenizer", "model")]
+        return (
+            kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"]
+            and state["truncation"] is None
+            and state["padding"] is None
+            and not any(token["normalized"] or token["single_word"] for token in state["added_tokens"])
+            and not any(char.isspace() for token in state["added_tokens"] for char in token["content"])
+        )
+
+    def ids(self, texts: Sequence[str]) -> Ids:
+        """Ids of texts without special tokens; what `plain` gives.
+
+        Raises:
+            UnicodeEncodeError, TypeError: of the tokenizer, where a text holds half of a surrogate pair.
+        """
+        if not texts:
+            return np.empty(0, np.int32), np.empty(0, np.int64)
+        words = " ".join(texts).split(" ")
+        sizes = np.fromiter((text.count(" ") for text in texts), np.int64, len(texts)) + 1
+        known = self._known
+        rows = np.fromiter(map(known.row.get, words, repeat(-1)), np.int64, len(words))
+        unknown = np.flatnonzero(rows < 0)
+        starts, counts, pool = known.starts[rows], known.counts[rows], known.ids
+        if len(unknown):
+            more, starts[unknown], counts[unknown] = self._learn(known, [words[i] for i in unknown.tolist()])
+            starts[unknown] += len(pool)
+            pool = np.concatenate([pool, more])
+        return pool[ranges(starts, counts)], np.add.reduceat(counts, np.cumsum(sizes) - sizes)
+
+    def _learn(self, known: _Known, words: list[str]) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
+        """The ids of words that were not known, with start and count of each word's; short ones are remembered."""
+        place = {word: i for i, word in enumerate(dict.fromkeys(words))}
+        names = list(place)
+        ids, counts = plain(self._tokenizer, names)
+        starts = np.cumsum(counts) - counts
+        with self._lock:
+            new = [i for i, name in enumerate(names) if len(name) <= _LONGEST and name not in known.row][: self._words]
+            if known is self._known and new:
+                if len(known.row) + len(new) > self._words:
+                    known = self._known = _Known()
+                kept = np.array(new)
+                known.add([names[i] for i in new], ids[ranges(starts[kept], counts[kept])], counts[kept])
+        which = np.fromiter(map(place.__getitem__, words), np.int64, len(words))
+        return ids, starts[which], counts[which]
+
+
+def _room(array: NDArray[Any], size: int) -> NDArray[Any]:
+    """The array, or its beginning in one twice as long, with at least `size` places."""
+    if size <= len(array):
+        return array
+    larger = np.zeros(max(size, 2 * len(array)), array.dtype)
+    larger[: len(array)] = array
+    return larger
+
+
+def ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """starts[0], starts[0] + 1, ... counts[0] of them, then those of starts[1], ...
+
+    >>> ranges(np.array([5, 20]), np.array([3, 2])).tolist()
+    [5, 6, 7, 20, 21]
+    """
+    ends = np.cumsum(counts)
+    return np.repeat(starts - ends + counts, counts) + np.arange(counts.sum())
