@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -81,6 +81,7 @@ def test_by_hand() -> None:
     assert quantize_embeddings([[1.0, -1.0, 0.0, 2.0, -3.0, 1.0, 1.0, 0.5, 9.0]], "binary").tolist() == [[23, 0]]
 
 
+@settings(deadline=None)
 @given(
     embeddings=arrays(np.float32, (4, 3), elements=st.floats(-(2.0**120), 2.0**120, width=32)),
     ranges=arrays(np.float32, (2, 3), elements=st.floats(-(2.0**100), 2.0**100, width=32)).map(
@@ -98,6 +99,7 @@ def test_outside_the_ranges_is_clipped(embeddings: np.ndarray, ranges: np.ndarra
     np.testing.assert_array_equal(quantize_embeddings(embeddings, "int8", ranges), found.astype(int) - 128)
 
 
+@settings(deadline=None)
 @given(arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(1, 20)), elements=st.floats(-1, 1, width=32)))
 def test_bits_are_signs(embeddings: np.ndarray) -> None:
     bits = np.unpackbits(quantize_embeddings(embeddings, "ubinary"), axis=1)[:, : embeddings.shape[1]]

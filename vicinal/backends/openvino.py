@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import numpy as np
-import openvino as ov
-import openvino.opset13 as op
 from numpy.typing import NDArray
 
 from vicinal.backends.base import INPUTS, Arrays, Build, Unary
+from vicinal.backends.silent import import_openvino
 from vicinal.errors import Unavailable
 from vicinal.loading.weights import Tensor
+
+ov = import_openvino()
+op = ov.opset13
 
 Node = Any
 
@@ -166,10 +168,10 @@ class _Inputs(dict[str, Node]):
         return node
 
 
-_core: ov.Core | None = None
+_core: Any = None
 
 
-def core() -> ov.Core:
+def core() -> Any:
     """The process's one OpenVINO runtime."""
     global _core
     if _core is None:

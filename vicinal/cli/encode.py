@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def encode(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="Text, csv, tsv, jsonl or parquet files; - is stdin.")
+        list[str], typer.Argument(metavar="INPUT", help="Text, csv, tsv, jsonl or parquet files; - is stdin.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to: .npy, .jsonl or .parquet.")],
     model: o.ModelName = None,

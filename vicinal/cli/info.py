@@ -29,7 +29,7 @@ def info(
     threads: o.Threads = None,
     as_json: o.Json = False,
 ) -> None:
-    """Show what a model is: modules, dimensions, length limit, prompts, fingerprint, and what runs it here.
+    """Show what a model is, where it is and what runs it.
 
     \b
     Examples:

@@ -46,9 +46,9 @@ def pack(
         typer.Option("--revision", metavar="REVISION", show_default=False, help="Branch, tag or commit on the hub."),
     ] = None,
 ) -> None:
-    """Pack a model as a wheel: pip install puts it where vicinal finds it by name, without a network.
+    """Pack a model as a wheel, for machines without a network.
 
-    Prints the path of the wheel.
+    pip install puts it where vicinal finds it by name. Prints the path of the wheel.
 
     \b
     Examples:

@@ -32,7 +32,7 @@ def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What is looked for.")],
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="FILE...", help="Files; folders, for the .txt, .md and .rst files below; - is stdin."),
+        typer.Argument(metavar="FILE", help="Files; folders, for the .txt, .md and .rst files below; - is stdin."),
     ],
     top_k: Annotated[int, typer.Option("--top-k", "-k", metavar="N", min=1, help="Show so many lines.")] = 5,
     min_score: Annotated[
@@ -71,7 +71,7 @@ def search(
     batch_tokens: o.BatchTokens = None,
     as_json: o.Json = False,
 ) -> None:
-    """Show the lines of files that are nearest in meaning to a query.
+    """Find the lines that are nearest in meaning to a query.
 
     Blank lines are passed over. Each result is a score, file:line and the text, separated by tabs where the output is
     not a terminal. Nothing is kept: files are read and encoded anew each time.

@@ -37,9 +37,10 @@ def similarity(
     batch_tokens: o.BatchTokens = None,
     as_json: o.Json = False,
 ) -> None:
-    """Show how near two texts are in meaning, by the model's own similarity function.
+    """Show how near two texts are in meaning.
 
-    For most models that is the cosine: 1 for the same meaning, near 0 for nothing in common.
+    By the model's own similarity function: for most that is the cosine, 1 for the same meaning and near 0 for nothing
+    in common.
 
     \b
     Examples:
