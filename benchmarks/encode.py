@@ -113,7 +113,8 @@ def start_up(names: list[str], options: argparse.Namespace) -> None:
     for _ in range(options.rounds):
         for name in names:
             python = options.peer if name.startswith(PEER) else sys.executable
-            code = f"import sys; sys.path.insert(0, {str(here)!r}); import peers; peers.load({name!r}, {options.model!r})('one')"
+            load = f"import peers; peers.load({name!r}, {options.model!r})('one')"
+            code = f"import sys; sys.path.insert(0, {str(here)!r}); {load}"
             whole = _seconds([python, "-c", code])
             bare = _seconds([python, "-c", "pass"])
             times[name].append(whole - bare)

@@ -45,7 +45,7 @@ def peak_memory() -> int:
     return 0
 
 
-def load(name: str, model: str):  # noqa: ANN201
+def load(name: str, model: str):
     """The encode function of a worker's library."""
     library, _, dtype = name.partition(":")
     if library == PEER:

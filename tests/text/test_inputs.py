@@ -88,7 +88,7 @@ def test_accepted(inputs: Any, wanted: list[Any], single: bool) -> None:
         ([b"abc"], "row 0 is of type bytes"),
         (np.array([1.5, 2.5]), "row 0 is of type float"),
         (pd.Series(["a", None, "b"]), "row 1 is (None|nan)"),
-        (pd.Series(["a", pd.NA]), "row 1 is of type NAType"),
+        (pd.Series(["a", pd.NA], dtype=object), "row 1 is of type NAType"),
         (array.array("i", [1]), "row 0 is of type int"),
         (range(2), "row 0 is of type int"),
         ([["a"]], r"row 0 is a list of 1 \(str\)"),
@@ -102,7 +102,7 @@ def test_accepted(inputs: Any, wanted: list[Any], single: bool) -> None:
         ({"text": "a", "image": "b"}, "found 'image', 'text'"),
         ([{"role": "user", "content": "hello"}], "found 'content', 'role'"),
         ([{"text": "a"}, {"other": "b"}], "found 'other', 'text'"),
-        (pd.DataFrame({"a": ["x"], "b": ["y"]}), "DataFrame"),
+        (pd.DataFrame({"a": ["x"], "b": ["y"]}), r"not a table: give it the column, as in table\['text'\]"),
     ],
     ids=repr,
 )

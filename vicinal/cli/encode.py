@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,9 +83,8 @@ def encode(
     rows = 0
     with beside(output) as file:
         out = writer(file, dims, {f"vicinal.{name}": json.dumps(value) for name, value in facts.items()})
-        for portion, vectors in embed(
-            readers.read(inputs, reading), lambda: readers.count(inputs, reading), encode, **wishes
-        ):
+        total = partial(readers.count, inputs, reading)
+        for portion, vectors in embed(readers.read(inputs, reading), total, encode, **wishes):
             out.add([row.text for row in portion], vectors)
             rows += len(portion)
         out.finish()

@@ -97,5 +97,5 @@ def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "similarity", facts["similarity"]
     for name, text in facts["prompts"].items():
         yield "prompt", f"{name}: {text!r}" + (" (default)" if name == facts["default_prompt"] else "")
-    yield "runs on", f"{facts['backend']}, {facts['dtype']}, {facts['threads']} threads"
+    yield "runs on", f"{facts['backend']}, {facts['dtype']}, {facts['threads']} thread{'s' * (facts['threads'] > 1)}"
     yield "fingerprint", facts["fingerprint"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import codecs
 import errno
+import io
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
@@ -89,8 +89,7 @@ class Reading:
             BadParameter: the options do not go together. OSError: an input is not there, or is a folder.
         """
         try:
-            codecs.lookup(self.encoding)
-            b"".decode(self.encoding)
+            io.TextIOWrapper(io.BytesIO(), self.encoding)
         except LookupError as error:
             raise typer.BadParameter(str(error), param_hint="--encoding") from None
         if list(inputs).count(STDIN) > 1:

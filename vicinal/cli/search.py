@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -79,7 +80,7 @@ def search(
     \b
     Examples:
       vicinal search "how long do I have to return an item?" examples/shop-faq.txt
-      vicinal search "database connection lost" logs/ --top-k 20 --json
+      vicinal search "what did we decide about prices?" notes/ --top-k 20 --json
       git log --format=%s | vicinal search "fix a crash" -
     """
     if not query.strip():
@@ -136,7 +137,7 @@ class Question:
         with terminal.naming(["the query"]):
             vector = model.encode_query([self.query], prompt=self.query_prompt, **options)
         rows = (row for row in readers.read(names, reading) if row.text.strip())
-        total = lambda: readers.count(names, reading)  # noqa: E731
+        total = partial(readers.count, names, reading)
         for portion, vectors in embed(rows, total, model.encode_document, prompt=self.document_prompt, **options):
             found = semantic_search(vector, vectors, top_k=self.top_k, score_function=score)[0]
             yield [Hit(hit["score"], portion[hit["corpus_id"]]) for hit in found]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,7 +80,7 @@ def _of_files(
     """
     others = readers.read([second], reading)
     lines = 0
-    with terminal.progress(lambda: readers.count([first], reading)) as done:
+    with terminal.progress(partial(readers.count, [first], reading)) as done:
         for portion in r.portions(readers.read([first], reading)):
             beside = list(islice(others, len(portion)))
             if len(beside) < len(portion):

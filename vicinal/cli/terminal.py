@@ -17,7 +17,7 @@ from vicinal.errors import VicinalError, VicinalWarning
 
 _SHOWN = 3
 """Warnings of a kind before the rest is only announced: a long file can have one for every portion."""
-_ROW = re.compile(r"\brow (\d+)")
+_ROWS = re.compile(r"\brow (\d+(?:, \d+)*)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
@@ -94,8 +94,11 @@ def naming(places: Sequence[object]) -> Iterator[None]:
 
 def _placed(message: str, places: Sequence[object]) -> str:
     """The message in the words of the command line."""
-    named = _ROW.sub(lambda row: str(places[int(row[1])]) if int(row[1]) < len(places) else row[0], message)
-    return named.replace('say truncation="ignore" (or "error")', "say --truncation ignore (or error)")
+
+    def named(rows: re.Match[str]) -> str:
+        return ", ".join(str(places[int(row)]) for row in rows[1].split(", "))
+
+    return _ROWS.sub(named, message).replace('truncation="ignore"', "--truncation ignore")
 
 
 @contextmanager

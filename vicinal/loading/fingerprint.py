@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from vicinal.loading.cache import remember_files
 from vicinal.loading.modules import Parts
-from vicinal.loading.spec import Module, Spec, Transformer
-from vicinal.loading.weights import Tensor
+from vicinal.loading.spec import Module, Spec, StaticEmbedding, Transformer
+from vicinal.loading.weights import Tensor, plain_table
 
 if TYPE_CHECKING:
     from vicinal.engine import Engine
@@ -86,6 +86,10 @@ def _canonical(spec: Spec, engine: Engine) -> Sequence[tuple[str, Tensor]]:
                 if folder == at:
                     local = local.replace(".gamma", ".weight").replace(".beta", ".bias")
                     named[f"{task}/{i}/{local}"] = tensor
+            if isinstance(route.modules[i], StaticEmbedding):
+                at_name = f"{task}/{i}/embedding"
+                scale = named.pop(f"{at_name}.scale", None)
+                named[f"{at_name}.weight"] = plain_table(named[f"{at_name}.weight"], scale)
     return sorted(named.items())
 
 

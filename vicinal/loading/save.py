@@ -13,7 +13,7 @@ from typing import Any
 import vicinal
 from vicinal.loading.modules import DENSE_ACTIVATIONS, OLD_POOLING, Parts
 from vicinal.loading.spec import Dense, LayerNorm, Module, Normalize, Pooling, Route, Spec, StaticEmbedding, Transformer
-from vicinal.loading.weights import Tensor, write_safetensors
+from vicinal.loading.weights import plain_table, write_safetensors
 
 # Files of an older model that are not carried over into the folder that replaces it.
 _STALE = re.compile(
@@ -148,7 +148,7 @@ def _write_module(folder: Path, module: Module, route: Route, i: int, parts: Par
         found = ((n.rpartition("/"), tensor) for n, tensor in parts.tensors.items())
         tensors = {name[2]: tensor for name, tensor in found if name[0] == at}
     if isinstance(module, StaticEmbedding):
-        tensors = {"embedding.weight": _plain_table(tensors)}
+        tensors = {"embedding.weight": plain_table(tensors["embedding.weight"], tensors.get("embedding.scale"))}
     if tensors:
         write_safetensors(folder / "model.safetensors", tensors)
     if isinstance(module, (Transformer, StaticEmbedding)):
@@ -161,12 +161,6 @@ def _write_module(folder: Path, module: Module, route: Route, i: int, parts: Par
             _json(folder / "tokenizer_config.json", {**tokenizer.config, **limit})
             sentence = {"max_seq_length": route.max_length, "do_lower_case": tokenizer.lower}
             _json(folder / "sentence_bert_config.json", sentence)
-
-
-def _plain_table(tensors: dict[str, Tensor]) -> Tensor:
-    """A static model's vectors as float32, whatever they are stored as."""
-    table, scale = tensors["embedding.weight"].numeric(), tensors.get("embedding.scale")
-    return Tensor.of("embedding.weight", (table if scale is None else table * scale.numeric()).astype("float32"))
 
 
 def _config(module: Module) -> dict[str, Any]:

@@ -160,6 +160,12 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         beside.unlink(missing_ok=True)
 
 
+def plain_table(table: Tensor, scale: Tensor | None) -> Tensor:
+    """A static model's vectors as float32: `table` (tokens, width) of any type, times `scale` (tokens, 1)."""
+    values = table.numeric() if scale is None else table.numeric() * scale.numeric()
+    return Tensor.of(table.name, values.astype(np.float32))
+
+
 class Scope:
     """The tensors of one module by name, under a prefix; remembers which were read.
 

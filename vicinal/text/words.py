@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import chain, repeat
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 Ids = tuple[NDArray[np.int32], NDArray[np.int64]]
 """Ids of some texts, one after the other, and how many each has."""
@@ -19,6 +18,9 @@ _CHARACTERS = 1 << 19
 """Of text that is tokenized at once: the library's own records take a hundred times the ids' memory."""
 _WORDS, _LONGEST = 1 << 17, 48
 """Words that are remembered, and characters that such a word may have: about 30 MB when full."""
+
+_TOGETHER = 64
+"""Words that are tokenized as one text: a text of its own costs more than a word."""
 
 
 def plain(tokenizer: Tokenizer, texts: Sequence[str]) -> Ids:
@@ -79,6 +81,7 @@ class WordCache:
 
     def __init__(self, tokenizer: Tokenizer, words: int = _WORDS) -> None:
         self._tokenizer, self._words = tokenizer, words
+        self._mark = _mark(tokenizer)
         self._known = _Known()
         self._lock = threading.Lock()
 
@@ -91,14 +94,15 @@ class WordCache:
         wherever its very characters stand: one without a space lies within a word, and the spaces that it may take
         along have no ids. Everything else is refused.
         """
-        state = json.loads(tokenizer.to_str())
-        kinds = [(state[part] or {}).get("type") for part in ("normalizer", "pre_tokenizer", "model")]
+        added = tokenizer.get_added_tokens_decoder().values()
         return (
-            kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"]
-            and state["truncation"] is None
-            and state["padding"] is None
-            and not any(token["normalized"] or token["single_word"] for token in state["added_tokens"])
-            and not any(char.isspace() for token in state["added_tokens"] for char in token["content"])
+            isinstance(tokenizer.normalizer, normalizers.BertNormalizer)
+            and isinstance(tokenizer.pre_tokenizer, pre_tokenizers.BertPreTokenizer)
+            and isinstance(tokenizer.model, models.WordPiece)
+            and tokenizer.truncation is None
+            and tokenizer.padding is None
+            and not any(token.normalized or token.single_word for token in added)
+            and not any(char.isspace() for token in added for char in token.content)
         )
 
     def ids(self, texts: Sequence[str]) -> Ids:
@@ -125,7 +129,7 @@ class WordCache:
         """The ids of words that were not known, with start and count of each word's; short ones are remembered."""
         place = {word: i for i, word in enumerate(dict.fromkeys(words))}
         names = list(place)
-        ids, counts = plain(self._tokenizer, names)
+        ids, counts = self._tokenize(names)
         starts = np.cumsum(counts) - counts
         with self._lock:
             new = [i for i, name in enumerate(names) if len(name) <= _LONGEST and name not in known.row][: self._words]
@@ -136,6 +140,24 @@ class WordCache:
                 known.add([names[i] for i in new], ids[ranges(starts[kept], counts[kept])], counts[kept])
         which = np.fromiter(map(place.__getitem__, words), np.int64, len(words))
         return ids, starts[which], counts[which]
+
+    def _tokenize(self, words: list[str]) -> Ids:
+        """Ids of words: many at a time as one text, with a token between them that none of them holds."""
+        if self._mark is None or len(words) < _TOGETHER or any(self._mark[0] in word for word in words):
+            return plain(self._tokenizer, words)
+        between, mark = f" {self._mark[0]} ", self._mark[1]
+        lines = [between.join(words[i : i + _TOGETHER]) for i in range(0, len(words), _TOGETHER)]
+        found, _ = plain(self._tokenizer, [line + between for line in lines])
+        ends = np.flatnonzero(found == mark)
+        return found[found != mark], np.diff(ends, prepend=-1) - 1
+
+
+def _mark(tokenizer: Tokenizer) -> tuple[str, int] | None:
+    """An added token, with its id, that nothing but its very characters become."""
+    for i, token in sorted(tokenizer.get_added_tokens_decoder().items()):
+        if token.content != tokenizer.model.unk_token and not token.content.isalnum() and token.content.isascii():
+            return token.content, i
+    return None
 
 
 def _room(array: NDArray[Any], size: int) -> NDArray[Any]:

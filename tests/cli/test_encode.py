@@ -1,0 +1,175 @@
+"""Tests of `vicinal encode`."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.cli.conftest import FAQ
+from vicinal import SentenceTransformer
+
+Run = Callable[..., Any]
+TEXTS = ["first text", "", "a third one: naïve", "first text"]
+
+
+@pytest.fixture(scope="module")
+def bundled() -> SentenceTransformer:
+    return SentenceTransformer()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "in.txt").write_text("\n".join(TEXTS) + "\n", "utf-8")
+    return tmp_path / "in.txt"
+
+
+def test_rows_are_the_lines(run: Run, source: Path, tmp_path: Path, bundled: SentenceTransformer) -> None:
+    result = run("encode", source, "-o", tmp_path / "out.npy")
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    warning, summary = result.stderr.splitlines()
+    assert warning.startswith(f"warning: the vector of {source}:2 is all zero")
+    assert summary.startswith(f"4 vectors of 256 dimensions in {tmp_path}/out.npy, by vicinal-static-en in ")
+    found = np.load(tmp_path / "out.npy")
+    np.testing.assert_array_equal(found[[0, 2, 3]], bundled.encode(TEXTS)[[0, 2, 3]])
+    assert not found[1].any()
+
+
+def test_many_portions_are_one_output(run: Run, tmp_path: Path, bundled: SentenceTransformer) -> None:
+    texts = [f"text number {i}" for i in range(2500)]
+    (tmp_path / "a.txt").write_text("\n".join(texts[:1500]))
+    (tmp_path / "b.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts[1500:]))
+    for suffix in (".npy", ".jsonl"):
+        assert run("encode", tmp_path / "a.txt", tmp_path / "b.jsonl", "-o", tmp_path / f"out{suffix}").exit_code == 0
+    found = np.load(tmp_path / "out.npy")
+    np.testing.assert_allclose(found, bundled.encode(texts), atol=1e-6)
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [line["text"] for line in lines] == texts
+    np.testing.assert_array_equal(np.array([line["embedding"] for line in lines], np.float32), found)
+
+
+def test_options_reach_the_model(run: Run, source: Path, tmp_path: Path, bundled: SentenceTransformer) -> None:
+    out = tmp_path / "out.npy"
+    result = run("encode", source, "-o", out, "--truncate-dim", 20, "--normalize", "--prompt", "note: ", "--threads", 1)
+    assert result.exit_code == 0
+    expected = bundled.encode(TEXTS, prompt="note: ", truncate_dim=20, normalize_embeddings=True)
+    np.testing.assert_allclose(np.load(out), expected, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(np.load(out), axis=1), 1, atol=1e-6)
+
+
+def test_summary_as_json(run: Run, tmp_path: Path, bundled: SentenceTransformer) -> None:
+    result = run("encode", FAQ, "-o", tmp_path / "out.npy", "--json", "--as", "document", "--prompt-name", "query")
+    assert result.stderr == ""
+    summary = json.loads(result.stdout)
+    assert summary.pop("seconds") > 0
+    assert summary == {
+        "output": str(tmp_path / "out.npy"), "rows": 42, "dims": 256, "model": "vicinal-static-en",
+        "fingerprint": bundled.fingerprint, "dtype": "float32", "backend": "numpy", "as": "document",
+        "prompt_name": "query", "prompt": None, "normalized": False,
+    }  # fmt: skip
+
+
+def test_standard_input_and_columns(run: Run, tmp_path: Path, bundled: SentenceTransformer) -> None:
+    out = tmp_path / "out.npy"
+    content = 'id,body\n1,"two\nlines"\n2,last\n'
+    result = run("encode", "-", "-o", out, "--format", "csv", "--column", "body", input=content)
+    assert result.exit_code == 0
+    np.testing.assert_array_equal(np.load(out), bundled.encode(["two\nlines", "last"]))
+    assert run("encode", "-", "-o", out, input="a\nb").exit_code == 0
+    np.testing.assert_array_equal(np.load(out), bundled.encode(["a", "b"]))
+
+
+def test_parquet_both_ways(run: Run, tmp_path: Path, bundled: SentenceTransformer) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="the parquet extra")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the parquet extra")
+    parquet.write_table(arrow.table({"body": ["one text", "another"]}), tmp_path / "in.parquet")
+    result = run("encode", tmp_path / "in.parquet", "--column", "body", "-o", tmp_path / "out.parquet")
+    assert result.exit_code == 0
+    table = parquet.read_table(tmp_path / "out.parquet")
+    found = np.array(table.column("embedding").to_pylist(), np.float32)
+    np.testing.assert_array_equal(found, bundled.encode(["one text", "another"]))
+    assert json.loads(table.schema.metadata[b"vicinal.fingerprint"]) == bundled.fingerprint
+
+
+def test_no_texts_give_no_rows(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").touch()
+    for suffix in (".npy", ".jsonl"):
+        assert run("encode", tmp_path / "in.txt", "-o", tmp_path / f"out{suffix}").exit_code == 0
+    assert np.load(tmp_path / "out.npy").shape == (0, 256)
+    assert (tmp_path / "out.jsonl").read_bytes() == b""
+
+
+@pytest.mark.parametrize("wrong", [("-o", "out.txt"), ("-o", "none/out.npy"), ("-o", "out.npy", "--format", "csv")])
+def test_wrong_calls_fail_before_a_model_is_loaded(
+    run: Run, source: Path, monkeypatch: pytest.MonkeyPatch, wrong: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(source.parent)
+    monkeypatch.setattr("vicinal.cli.options.ModelOptions.load", lambda self: pytest.fail("loaded"))
+    assert run("encode", source, *wrong).exit_code in (1, 2)
+
+
+def test_a_failure_on_the_way_keeps_the_older_output(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_bytes(b"good\n" * 2000 + b"\xff\n")
+    (tmp_path / "out.npy").write_bytes(b"before")
+    result = run("encode", tmp_path / "in.txt", "-o", tmp_path / "out.npy")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: {tmp_path}/in.txt:2001 is not utf-8 (byte 0xff)")
+    assert (tmp_path / "out.npy").read_bytes() == b"before"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_truncation(run: Run, tmp_path: Path, small: Path) -> None:
+    (tmp_path / "in.txt").write_text("short\n" * 1500 + "king " * 100 + "\n")
+    call = ("encode", tmp_path / "in.txt", "-o", tmp_path / "out.npy", "--model", small, "--backend", "numpy")
+    warned = run(*call)
+    assert warned.exit_code == 0
+    assert f"{tmp_path}/in.txt:1501 (102 tokens)" in warned.stderr.splitlines()[0]
+    assert run(*call, "--truncation", "ignore").stderr.startswith("1501 vectors")
+    failed = run(*call, "--truncation", "error")
+    assert failed.exit_code == 1
+    assert failed.stderr.startswith("error: 1 text is longer")
+    assert f"{tmp_path}/in.txt:1501 (102 tokens)" in failed.stderr
+
+
+def test_wishes_that_the_model_cannot_meet(run: Run, source: Path, tmp_path: Path) -> None:
+    call = ("encode", source, "-o", tmp_path / "out.npy")
+    for options, message in [
+        (("--truncate-dim", 257), "vicinal-static-en has 256 dimensions, not 257"),
+        (("--prompt-name", "poem"), "vicinal-static-en has no prompt named 'poem'; it has: 'query', 'document'"),
+        (("--prompt-name", "query", "--prompt", "x"), "give --prompt or --prompt-name, not both"),
+        (("--batch-tokens", 0), "--batch-tokens"),
+    ]:
+        result = run(*call, *options)
+        assert result.exit_code == 2
+        assert message in " ".join(result.stderr.split())
+
+
+def test_routes(
+    run: Run, source: Path, tmp_path: Path, fixtures: Path, tiny_folder: Callable[[dict[str, Any]], Path]
+) -> None:
+    cases = json.loads((fixtures / "tiny" / "cases.json").read_text("utf-8"))["cases"]
+    folder = tiny_folder(next(case for case in cases if case["name"] == "router"))
+    model = SentenceTransformer(folder, backend="numpy")
+    for role, encode in [("query", model.encode_query), ("document", model.encode_document)]:
+        out = tmp_path / f"{role}.npy"
+        assert run("encode", source, "-o", out, "--model", folder, "--as", role, "--backend", "numpy").exit_code == 0
+        with pytest.warns() if role == "query" else _nothing():
+            expected = encode(TEXTS)
+        np.testing.assert_allclose(np.load(out), expected, atol=1e-6)
+
+
+def test_memory_does_not_grow_with_the_input(run: Run, tmp_path: Path) -> None:
+    peaks = []
+    for lines in (4_000, 40_000):  # 4 and 40 MB of vectors
+        (tmp_path / "in.txt").write_text("a text\n" * lines)
+        tracemalloc.start()
+        assert run("encode", tmp_path / "in.txt", "-o", tmp_path / "out.npy").exit_code == 0
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 4e6
