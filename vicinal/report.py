@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.errors import TextTooLong
+from vicinal.errors import InvalidInput, TextTooLong
 
 if TYPE_CHECKING:
     from vicinal.engine import Window
+    from vicinal.text.tokens import Text
 
 _NAMED = 5
 """Rows that a message names before it only counts."""
@@ -55,6 +56,16 @@ def too_long(
     if found and truncation == "error":
         raise TextTooLong(cut(found, limit))
     return found
+
+
+def half_character(text: str, texts: Sequence[Text], before: int = 0) -> InvalidInput:
+    """The error for a text that holds half of a surrogate pair, with its row."""
+    row = before + next(i for i, t in enumerate(texts) if t == text or (isinstance(t, tuple) and text in t))
+    at = next(i for i, letter in enumerate(text) if "\ud800" <= letter <= "\udfff")
+    near = text[max(0, at - 20) : at + 20]
+    return InvalidInput(
+        f"row {row} holds half of a surrogate pair (U+{ord(text[at]):04X} at {at}: {near!r}), which is no character: read it with the right encoding, or text.encode('utf-8', 'replace').decode()"
+    )
 
 
 def cut(found: Sequence[tuple[int, int]], limit: int | None) -> str:

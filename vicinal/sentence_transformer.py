@@ -23,7 +23,7 @@ from vicinal.loading.opening import open_model
 from vicinal.model import Model
 from vicinal.similarity import SimilarityFunction
 from vicinal.text.inputs import read, resolve_prompt, stream
-from vicinal.text.tokens import Text, everything
+from vicinal.text.tokens import HalfCharacter, Text, everything
 
 logger = logging.getLogger("vicinal")
 
@@ -178,7 +178,10 @@ class SentenceTransformer(Model):
         job = Job(route, _ENCODED, batch_tokens or self._budget, batch_size, skipped)
         if output_value != "sentence_embedding":
             job = replace(job, outputs=("token_embeddings", *_ENCODED))
-            return self._states(texts, job, output_value, single, truncation)
+            try:
+                return self._states(texts, job, output_value, single, truncation)
+            except HalfCharacter as error:
+                raise report.half_character(error.text, texts) from None
         if truncate_dim is not None:
             arguments.dims(truncate_dim)
         dims = min(truncate_dim or spec.truncate_dim or route.width, route.width)
@@ -187,7 +190,10 @@ class SentenceTransformer(Model):
         else:
             vectors = arguments.fillable(out, (len(texts), dims))
         if texts:
-            self._fill(vectors, texts, job, normalize_embeddings, truncation, show_progress_bar)
+            try:
+                self._fill(vectors, texts, job, normalize_embeddings, truncation, show_progress_bar)
+            except HalfCharacter as error:
+                raise report.half_character(error.text, texts) from None
         if precision != "float32":
             vectors = arguments.quantized(vectors, precision, single)
         if convert_to_tensor:
@@ -311,7 +317,10 @@ class SentenceTransformer(Model):
         done = 0
         while portion := list(islice(texts, 4 * WINDOW)):
             vectors = np.empty((len(portion), dims), np.float32)
-            self._fill(vectors, portion, job, normalize, truncation, False, done)
+            try:
+                self._fill(vectors, portion, job, normalize, truncation, False, done)
+            except HalfCharacter as error:
+                raise report.half_character(error.text, portion, done) from None
             yield from vectors
             done += len(portion)
 

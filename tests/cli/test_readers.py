@@ -98,7 +98,10 @@ def test_json_strings_are_texts() -> None:
 
 def test_quotes_as_text() -> None:
     content = b'text\tother\n"so" he said\tx\n12" pipe\ty\n'
-    assert [row.text for row in rows_of(content, "a.tsv", column="text", no_quotes=True)] == ['"so" he said', '12" pipe']
+    assert [row.text for row in rows_of(content, "a.tsv", column="text", no_quotes=True)] == [
+        '"so" he said',
+        '12" pipe',
+    ]
     with pytest.raises(InvalidInput, match=r"a\.tsv:2: .*; if quotation marks are part of the texts, say --no-quotes"):
         rows_of(content, "a.tsv", column="text")
 
@@ -110,14 +113,14 @@ def test_quotes_as_text() -> None:
         ("a.txt", b"a" * 9000 + b"\n\xe4\n", {}, r"a\.txt:2 is not utf-8 \(byte 0xe4\)"),
         ("a.txt", "aé\n".encode(), {"encoding": "ascii"}, r"a\.txt:1 is not ascii \(byte 0xc3\)"),
         ("a.txt", b"a\n\x89PNG\0\0", {}, r"a\.txt:2 is not utf-8 \(byte 0x89\)"),
-        ("a.txt", b"a\nb\0c\n", {}, r"a\.txt:2 holds a zero byte: this is no text, or in another --encoding \(utf-16\?"),
+        ("a.txt", b"a\nb\0c\n", {}, r"a\.txt:2 holds a zero byte: this is no text, or in another --encoding"),
         ("a.txt", b"\xff\xfea\0\xd8\xd8\n\0", {"encoding": "utf-16"}, r"a\.txt:1 is not utf-16 \("),
         ("a.txt", b"x" * (readers.LONGEST + 1), {}, r"a\.txt:1 has more than 16,777,216 characters: is this a file"),
         ("a.csv", b"id,body\n1,a\n", {"column": "text"}, r"has no column 'text' \(--column\); it has 'id', 'body'"),
         ("a.csv", b"text,text\n1,a\n", {"column": "text"}, "has more than one column 'text'"),
-        ("a.csv", b"id,text\n1,a\n2\n", {"column": "text"}, r":3 has only 1 of 2 columns, and 'text' is not among them"),
+        ("a.csv", b"id,text\n1,a\n2\n", {"column": "text"}, r":3 has only 1 of 2 columns, and 'text' is not among"),
         ("a.csv", b'text\na\n"open\nb\n', {"column": "text"}, r"a\.csv:3: unexpected end of data"),
-        ("a.csv", b"text\n" + b'"' + b"x\n" * (readers.LONGEST // 2 + 1), {"column": "text"}, r"a\.csv:2: field larger"),
+        ("a.csv", b"text\n" + b'"' + b"x\n" * (readers.LONGEST // 2 + 1), {"column": "text"}, r":2: field larger"),
         ("a.csv", b"text\na\n\xff\n", {"column": "text"}, r"a\.csv:3 is not utf-8"),
         ("a.jsonl", b'{"text": "a"}\n{"text": \n', {}, r"a\.jsonl:2 is not JSON: "),
         ("a.jsonl", b"[" * 100_000, {}, r"a\.jsonl:1 is not JSON: "),

@@ -55,6 +55,8 @@ class Folder:
         """
         path = self.path(name)
         try:
+            if path.exists() and not path.is_file():
+                raise DamagedModel(f"{path} is no regular file")
             size = path.stat().st_size
             if size > _LARGEST_JSON:
                 raise DamagedModel(f"{path} has {size:,} bytes; no configuration or vocabulary is that large")

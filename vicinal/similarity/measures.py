@@ -88,7 +88,7 @@ def block(source: Matrix, name: str, start: int = 0) -> Block:
         _check_finite(wide, doubtful + start, name)
         norms[doubtful] = row_norms(wide)
         lengths = norms[doubtful]
-        pass
+        _check_range(lengths, doubtful + start, name)
         if not ((lengths == 0) | ((lengths > _SAFE[0]) & (lengths < _SAFE[1]))).all():
             rows = _double(given)
     return Block(source, rows, norms)

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from vicinal.errors import DamagedModel, InvalidInput
 
 Text = str | tuple[str, str]
 
+_PROBES = 1000
+"""Words of a vocabulary that are tried to learn the frame, where the letter "a" is none."""
 _CHARACTERS = 1 << 19
 """Of text that is tokenized at once: the library's own records take a hundred times the ids' memory."""
 
@@ -54,24 +56,32 @@ class TextTokenizer:
         self, tokenizer: Tokenizer, rows: int, types: int = 0, special: bool = True, keep_end: bool = False
     ) -> None:
         self.backend, self._rows, self._types, self._keep_end = tokenizer, rows, types, keep_end
-        try:
-            pair = tokenizer.encode("a", "a", add_special_tokens=special)
-            single = tokenizer.encode("a", add_special_tokens=special)
-        except Exception as error:
-            raise DamagedModel(f"the model's tokenizer fails on the text 'a': {error}") from error
+        single, pair = self._probe(special)
         self._within([*pair.ids, *single.ids])
         inside = [i for i, part in enumerate(single.sequence_ids) if part is not None]
-        first, last = (inside[0], inside[-1] + 1) if inside else (0, 0)
-        self._before = np.array(single.ids[:first], np.int32)
-        self._after = np.array(single.ids[last:], np.int32)
+        self._before, self._after = single.ids[: inside[0]], single.ids[inside[-1] + 1 :]
+        kinds = single.type_ids  # almost always all 0, which needs no array
+        self._kinds = (kinds[: inside[0]], kinds[inside[0]], kinds[inside[-1] + 1 :]) if any(kinds) else None
         self._pair = _PairTemplate.of(pair.ids, pair.type_ids, pair.sequence_ids)
         self.special = len(self._before) + len(self._after)
+
+    def _probe(self, special: bool) -> tuple[Encoding, Encoding]:
+        """A text and a pair, tokenized with special tokens: what stands around the text is the model's frame."""
+        own = (token.replace("##", "").strip("▁Ġ") for token in islice(self.backend.get_vocab(False), _PROBES))
+        try:
+            for text in chain("a", own):
+                if text and self.backend.encode(text, add_special_tokens=False).ids:
+                    pair = self.backend.encode(text, text, add_special_tokens=special)
+                    return self.backend.encode(text, add_special_tokens=special), pair
+        except Exception as error:
+            raise DamagedModel(f"the model's tokenizer fails on a text of one word: {error}") from error
+        raise DamagedModel("the model's tokenizer makes no token of any word of its own vocabulary")
 
     def __call__(self, texts: Sequence[Text], limit: int | None) -> Tokens:
         """Tokenize; a text of more than `limit` tokens, special ones counted, loses its end (or its beginning).
 
         Raises:
-            InvalidInput: a text holds half of a surrogate pair.
+            HalfCharacter: a text is no Unicode.
         """
         if texts and not isinstance(texts[0], str):
             return self._pairs(texts, limit)
@@ -82,16 +92,33 @@ class TextTokenizer:
         starts = np.cumsum(lengths) - lengths
         if not self.special and kept is counts:
             return Tokens(ids, None, starts, lengths, full)
-        framed = np.empty(int(lengths.sum()), np.int32)
         if (kept < counts).any():
             ends = np.cumsum(counts)
             ids = ids[ranges(ends - (kept if self._keep_end else counts), kept)]
+        framed = np.empty(int(lengths.sum()), np.int32)
         framed[ranges(starts + len(self._before), kept)] = ids
         for i, token in enumerate(self._before):
             framed[starts + i] = token
         for i, token in enumerate(self._after, -len(self._after)):
             framed[starts + lengths + i] = token
-        return Tokens(framed, None, starts, lengths, full)
+        return Tokens(framed, self._kinds and self._types_of(starts, lengths), starts, lengths, full)
+
+    def _types_of(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Segments of single texts, of a model that does not call them 0."""
+        before, content, after = self._kinds or ([], 0, [])
+        self._marked(max(*before, content, *after) + 1)
+        types = np.full(int(lengths.sum()), content, np.int32)
+        for i, kind in enumerate(before):
+            types[starts + i] = kind
+        for i, kind in enumerate(after, -len(after)):
+            types[starts + lengths + i] = kind
+        return types
+
+    def _marked(self, segments: int) -> None:
+        if segments > max(self._types, 1):
+            raise DamagedModel(
+                f"the tokenizer marks {segments} segments of a text, but the network has embeddings for {self._types}"
+            )
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
@@ -113,10 +140,7 @@ class TextTokenizer:
             )
 
     def _pairs(self, pairs: Sequence[Text], limit: int | None) -> Tokens:
-        if self._pair.types > max(self._types, 1):
-            raise DamagedModel(
-                f"the tokenizer marks {self._pair.types} segments in a pair, but the network has {self._types}"
-            )
+        self._marked(self._pair.types)
         ids, counts = self._plain([text for pair in pairs for text in pair])
         ends = np.cumsum(counts)
         rows, types = [], []
@@ -142,7 +166,7 @@ class TextTokenizer:
             try:
                 found = [e.ids for e in self.backend.encode_batch_fast(portion, add_special_tokens=False)]
             except (UnicodeEncodeError, TypeError) as error:
-                raise InvalidInput(_surrogate(texts)) from error
+                raise _half(texts) from error
             except Exception as error:
                 raise DamagedModel(f"the model's tokenizer fails: {error}") from error
             sizes = list(map(len, found))
@@ -168,8 +192,6 @@ class _PairTemplate:
         a = [i for i, part in enumerate(parts) if part == 0]
         b = [i for i, part in enumerate(parts) if part == 1]
         tokens = list(zip(ids, types, strict=True))
-        if not a or not b:  # the probe's letter is no token: texts follow one another
-            return cls((), (), (), 0, 0)
         return cls(
             tuple(tokens[: a[0]]), tuple(tokens[a[-1] + 1 : b[0]]), tuple(tokens[b[-1] + 1 :]), types[a[0]], types[b[0]]
         )
@@ -235,16 +257,22 @@ def _portions(texts: Sequence[str]) -> Iterator[Sequence[str]]:
         first = last
 
 
-def _surrogate(texts: Sequence[str]) -> str:
-    for i, text in enumerate(texts):
+class HalfCharacter(InvalidInput):
+    """A text that cannot be tokenized since it holds half of a surrogate pair."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"a text holds half of a surrogate pair, which is no character: {text[:40]!r}")
+        self.text = text
+
+
+def _half(texts: Sequence[str]) -> HalfCharacter:
+    """The first such text, found the slow way once tokenizing has failed."""
+    for text in texts:
         try:
             text.encode()
-        except UnicodeEncodeError as error:
-            return (
-                f"text {i} holds half of a surrogate pair (U+{ord(text[error.start]):04X} at {error.start}), which is "
-                "no character: read it with the right encoding, or text.encode('utf-8', 'replace').decode()"
-            )
-    return "a text cannot be tokenized: it is not valid Unicode"
+        except UnicodeEncodeError:
+            return HalfCharacter(text)
+    raise AssertionError("every text is valid Unicode, yet the tokenizer refused one")
 
 
 def everything(tokens: Tokens, row: int, i: int, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
