@@ -64,7 +64,8 @@ def half_character(text: str, texts: Sequence[Text], before: int = 0) -> Invalid
     at = next(i for i, letter in enumerate(text) if "\ud800" <= letter <= "\udfff")
     near = text[max(0, at - 20) : at + 20]
     return InvalidInput(
-        f"row {row} holds half of a surrogate pair (U+{ord(text[at]):04X} at {at}: {near!r}), which is no character: read it with the right encoding, or text.encode('utf-8', 'replace').decode()"
+        f"row {row} holds half of a surrogate pair (U+{ord(text[at]):04X} at {at}: {near!r}), "
+        "which is no character: read it with the right encoding, or text.encode('utf-8', 'replace').decode()"
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -20,6 +20,7 @@ FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 MATRICES = hnp.arrays(np.float32, st.tuples(st.integers(0, 9), st.integers(1, 5)), elements=FINITE)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**63), st.integers(1, 2**31))
 def test_npy_header_is_what_numpy_reads(rows: int, dims: int) -> None:
     raw = outputs.npy_header(rows, dims)
@@ -30,6 +31,7 @@ def test_npy_header_is_what_numpy_reads(rows: int, dims: int) -> None:
     assert file.tell() == 128
 
 
+@settings(deadline=None)
 @given(MATRICES, st.integers(1, 4))
 def test_npy_in_portions(vectors: np.ndarray, step: int) -> None:
     file = io.BytesIO()
@@ -41,6 +43,7 @@ def test_npy_in_portions(vectors: np.ndarray, step: int) -> None:
     np.testing.assert_array_equal(np.load(file), vectors, strict=True)
 
 
+@settings(deadline=None)
 @given(MATRICES, st.text(st.characters(exclude_categories=("Cs",))))
 def test_jsonl_gives_every_float_back(vectors: np.ndarray, text: str) -> None:
     file = io.BytesIO()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vicinal.cli import readers
@@ -32,6 +32,7 @@ def rows_of(content: bytes, name: str, **options: Any) -> list[Row]:
         return [row._replace(file=name) for row in rows]
 
 
+@settings(deadline=None)
 @given(st.lists(LINES), st.sampled_from(("\n", "\r\n")), st.booleans(), st.sampled_from(("utf-8", "utf-16", "utf-32")))
 def test_a_text_a_line(texts: list[str], end: str, last: bool, encoding: str) -> None:
     content = end.join(texts) + (end if texts and (last or not texts[-1]) else "")
@@ -42,6 +43,7 @@ def test_a_text_a_line(texts: list[str], end: str, last: bool, encoding: str) ->
     assert rows == [Row(text, "a.txt", i) for i, text in enumerate(texts, 1)]
 
 
+@settings(deadline=None)
 @given(st.lists(TEXTS), st.booleans())
 def test_jsonl(texts: list[str], ascii_only: bool) -> None:
     lines = [json.dumps({"id": i, "body": text}, ensure_ascii=ascii_only) for i, text in enumerate(texts)]
@@ -49,6 +51,7 @@ def test_jsonl(texts: list[str], ascii_only: bool) -> None:
     assert rows == [Row(text, "a.jsonl", i) for i, text in enumerate(texts, 1)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(FIELDS, FIELDS)), st.sampled_from(("\n", "\r\n")), st.sampled_from(("csv", "tsv")))
 def test_csv_and_tsv(records: list[tuple[str, str]], end: str, kind: str) -> None:
     file = io.StringIO()
@@ -60,6 +63,7 @@ def test_csv_and_tsv(records: list[tuple[str, str]], end: str, kind: str) -> Non
     assert [row.line for row in rows] == starts
 
 
+@settings(deadline=None)
 @given(st.lists(TEXTS, min_size=1, max_size=20))
 def test_parquet(texts: list[str]) -> None:
     arrow = pytest.importorskip("pyarrow", reason="the parquet extra")

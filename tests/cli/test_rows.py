@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 import typer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vicinal.cli.rows import Format, Reading, Row, files, portions
 from vicinal.errors import InvalidInput
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from((0, 1, 1 << 20, 5 << 20)), max_size=30), st.integers(0, 3000))
 def test_portions_are_everything_in_order_and_small(lengths: list[int], more: int) -> None:
     texts = {length: "x" * length for length in set(lengths) | {3}}

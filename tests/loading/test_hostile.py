@@ -171,7 +171,7 @@ HOSTILE: dict[str, tuple[Spoil, type[VicinalError], str]] = {
                        r"model\.safetensors is truncated or no safetensors"),
     "a pointer": (content("model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n"),
                   DamagedModel, r"model\.safetensors"),
-    "a tensor missing": (tensors(lambda t: t.pop(QUERY) and None), DamagedModel, rf"{QUERY} \[22, 22\] is missing"),
+    "a tensor missing": (tensors(lambda t: {name: array for name, array in t.items() if name != QUERY}), DamagedModel, rf"{QUERY} \[22, 22\] is missing"),
     "a tensor of another shape": (tensors(lambda t: t.update({QUERY: np.zeros((22, 11), "f4")})), DamagedModel,
                                   rf"{QUERY} has shape \[22, 11\]; the configuration asks for \[22, 22\]"),
     "a tensor transposed": (tensors(lambda t: t.update({
@@ -202,7 +202,8 @@ HOSTILE: dict[str, tuple[Spoil, type[VicinalError], str]] = {
     "vocab.txt without [CLS]": (both(vocabulary_file(), content("vocab.txt", "[UNK]\n[SEP]\na")), DamagedModel,
                                 r"vocab\.txt has no \[CLS\]: not a BERT vocabulary"),
     "accents of text": (config("tokenizer_config.json", strip_accents="foo"), DamagedModel, r"tokenizer_config\.json"),
-    "a special token of nothing": (vocabulary_file(cls_token={}), DamagedModel, r"tokenizer_config\.json|vocab\.txt"),
+    "a special token that is none": (vocabulary_file(cls_token={"content": "[OTHER]"}), DamagedModel,
+                                     r"vocab\.txt has no \[OTHER\]: not a BERT vocabulary"),
     # --- the way out
     "parent": (listed(FIRST, ("Pooling", "../outside")), UnsafeModel, "names the file '../outside', which is not inside"),
     "parent, later": (listed(FIRST, ("Pooling", "1_Pooling/../../outside")), UnsafeModel, "which is not inside"),

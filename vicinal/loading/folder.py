@@ -35,7 +35,7 @@ class Folder:
         try:
             real = path.resolve()
             path.exists()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a link that leads to itself
             raise UnsafeModel(
                 f"the model at {self.root} names a file that cannot be: {name[:80]!r} ({error})"
             ) from None

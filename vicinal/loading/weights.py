@@ -91,8 +91,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     start, end = 8 + length, size - 8 - length
     tensors = {}
     spans = sorted(span for _, _, span in header.values())
-    if any(before[1] > after[0] for before, after in pairwise(spans)):
-        raise DamagedModel(f"{path}: tensors overlap; the header is damaged, or made to deceive")
+    if any(before[1] != after[0] for before, after in pairwise([(0, 0), *spans])):
+        raise DamagedModel(f"{path}: tensors overlap or leave holes; the header is damaged, or made to deceive")
     for name, entry in header.items():
         dtype, shape, (first, last) = entry
         if dtype not in _STORED:

@@ -90,7 +90,7 @@ def paraphrase_mining_embeddings(
     scores, pairs = np.empty(0), np.empty(0, np.int64)
     for start in range(0, len(rows), query_chunk_size):
         queries = rows[start : start + query_chunk_size]
-        found, neighbours = _top_k(queries, rows, top_k, measure, query_chunk_size, corpus_chunk_size, _NAMES)
+        found, neighbours = _top_k(queries, rows, top_k + 1, measure, query_chunk_size, corpus_chunk_size, _NAMES)
         more_scores, more_pairs = _pairs(found, neighbours, start, len(rows), top_k)
         scores, pairs = _best_pairs(
             np.concatenate([scores, more_scores]), np.concatenate([pairs, more_pairs]), max_pairs
