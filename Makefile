@@ -19,7 +19,12 @@ lint: $(VENV)/test.done
 wheel: $(VENV)/test.done
 	$(BIN)/python -m build
 
+# Debian keeps venv in a package of its own.
 $(VENV)/bin/python:
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments; installing Debian's python3-venv"; \
+	  test "$$(id -u)" = 0 && apt-get update -q && apt-get install -qy python3-venv; } || { \
+	  echo "install it first: sudo apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 

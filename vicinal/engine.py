@@ -17,18 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.backends import Choice, compile_graph
-from vicinal.backends.base import Arrays, Program
+from vicinal.backends.base import Arrays, Bounds, Program
 from vicinal.loading.checkpoint import check_unread
 from vicinal.loading.modules import Parts
-from vicinal.loading.spec import Route, StaticEmbedding
+from vicinal.loading.spec import Normalize, Route, StaticEmbedding
 from vicinal.loading.weights import Scope, Tensor
 from vicinal.networks.heads import graph
-from vicinal.text.batches import assemble, plan
 from vicinal.text.tokens import Text, TextTokenizer, Tokens
+from vicinal.text.words import WordCache
 
-WINDOW = 1024
+WINDOW = 4096
 """Texts that are sorted by length together; the next window is tokenized while one is computed."""
 _FIRST_WINDOW = 256
+_ANY = 1 << 30
+"""Segments of a network that reads none."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +40,12 @@ class Job:
     Attributes:
         route: the modules that its texts go through.
         outputs: of the graph, see `networks.heads.graph`.
-        max_tokens: padded tokens of a batch.
-        max_rows: of a batch, None for no bound.
-        prompt: leading tokens that pooling leaves out.
+        bounds: of its batches.
     """
 
     route: Route
     outputs: tuple[str, ...]
-    max_tokens: int
-    max_rows: int | None = None
-    prompt: int = 0
+    bounds: Bounds
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +83,9 @@ class Engine:
             first, at = route.modules[0], route.folders[0]
             file = parts.tokenizers[at]
             if isinstance(first, StaticEmbedding):
-                tokenizer = TextTokenizer(file.tokenizer, first.tokens, special=False, keep_end=file.keep_end)
+                # Tokenizing is most of a static model's work: a look-up a word pays.
+                ids = WordCache(file.tokenizer).ids if WordCache.fits(file.tokenizer) else None
+                tokenizer = TextTokenizer(file.tokenizer, first.tokens, _ANY, False, file.keep_end, ids)
             else:
                 rows, types = first.network.vocab_size, first.network.type_vocab_size  # type: ignore[union-attr]
                 tokenizer = TextTokenizer(file.tokenizer, rows, types, keep_end=file.keep_end)
@@ -104,9 +104,22 @@ class Engine:
                 raise ValueError("this model is closed; load it again")
             found = self._programs.get((route.folders, outputs))
             if found is None:
-                found = compile_graph(graph(route, self._weights, outputs), self.choice)
+                found = self._static(route, outputs) or compile_graph(graph(route, self._weights, outputs), self.choice)
                 self._programs[route.folders, outputs] = found
             return found
+
+    def _static(self, route: Route, outputs: tuple[str, ...]) -> Program | None:
+        """The short way of a plain static model, None for every other."""
+        first, *others = route.modules
+        if not isinstance(first, StaticEmbedding) or any(module != Normalize() for module in others):
+            return None
+        if self.choice.backend != "numpy" or outputs != ("sentence_embedding",):
+            return None
+        from vicinal.backends.numpy import StaticProgram
+
+        w = self._weights.at(route.folders[0], "/").at("embedding")
+        table = w.tensor("weight", first.tokens, first.width)
+        return StaticProgram(table, w.find("scale", first.tokens, 1), normalize=bool(others))
 
     def windows(self, texts: Iterator[Text], route: Route) -> Iterator[Window]:
         """Tokenize texts window by window, one window ahead of the caller, on a thread of its own.
@@ -143,9 +156,7 @@ class Engine:
         try:
             for window in self.windows(texts, job.route):
                 yield window, None, {}
-                tokens = window.tokens
-                for rows, width in plan(tokens.lengths, job.max_tokens, job.max_rows, job.route.max_length):
-                    feeds = assemble(tokens, rows, width, job.prompt, program.inputs)
+                for rows, feeds in program.batches(window.tokens, job.bounds, program.inputs):
                     while (pending := program.start(feeds, wait=not under_way)) is None:
                         done, running = under_way.popleft()
                         yield window, done, running.result()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,6 +28,9 @@ from vicinal.text.tokens import padded
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+_CHANGING = threading.Lock()
+"""Held while a spec is replaced, so that two threads' changes are both kept."""
+
 
 class Model:
     """What every kind of model has. Setters replace the frozen spec, so that a call under way is not disturbed."""
@@ -45,7 +49,7 @@ class Model:
 
     @prompts.setter
     def prompts(self, prompts: Mapping[str, str | None]) -> None:
-        self._spec = replace(self._spec, prompts={name: prompt or "" for name, prompt in prompts.items()})
+        self._change(prompts={name: prompt or "" for name, prompt in prompts.items()})
 
     @property
     def default_prompt_name(self) -> str | None:
@@ -57,7 +61,7 @@ class Model:
         if name is not None and name not in self._spec.prompts:
             known = ", ".join(map(repr, self._spec.prompts))
             raise ValueError(f"default_prompt_name={name!r} is none of this model's prompts ({known})")
-        self._spec = replace(self._spec, default_prompt_name=name)
+        self._change(default_prompt_name=name)
 
     @property
     def similarity_fn_name(self) -> str:
@@ -66,7 +70,7 @@ class Model:
 
     @similarity_fn_name.setter
     def similarity_fn_name(self, name: str | SimilarityFunction) -> None:
-        self._spec = replace(self._spec, similarity_fn_name=SimilarityFunction(name).value)
+        self._change(similarity_fn_name=SimilarityFunction(name).value)
 
     @property
     def truncate_dim(self) -> int | None:
@@ -75,7 +79,7 @@ class Model:
 
     @truncate_dim.setter
     def truncate_dim(self, dims: int | None) -> None:
-        self._spec = replace(self._spec, truncate_dim=arguments.dims(dims))
+        self._change(truncate_dim=arguments.dims(dims))
 
     @contextmanager
     def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
@@ -113,7 +117,13 @@ class Model:
         )
 
     def _each_route(self, change: Callable[[Route], Route]) -> None:
-        self._spec = replace(self._spec, routes={task: change(route) for task, route in self._spec.routes.items()})
+        with _CHANGING:
+            routes = {task: change(route) for task, route in self._spec.routes.items()}
+            self._spec = replace(self._spec, routes=routes)
+
+    def _change(self, **settings: Any) -> None:
+        with _CHANGING:
+            self._spec = replace(self._spec, **settings)
 
     def get_embedding_dimension(self) -> int:
         """Dimensions of a vector, `truncate_dim` respected."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vicinal import arguments, report
 from vicinal.arguments import NOTHING, TRUNCATIONS, OutputValue, Precision, Truncation
 from vicinal.backends import choose
+from vicinal.backends.base import Bounds
 from vicinal.engine import WINDOW, Engine, Job, prompt_length
 from vicinal.errors import NonFiniteEmbedding, PromptWarning, TruncationWarning, ZeroVectorWarning
 from vicinal.extras import require
@@ -29,7 +30,7 @@ logger = logging.getLogger("vicinal")
 
 _ENCODED = ("sentence_embedding",)
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
-_BATCH_TOKENS = {"openvino": 1536, "numpy": 8192}
+_BATCH_TOKENS = {"openvino": 1024, "numpy": 8192}
 """Padded tokens of a batch where the caller does not say: what kept both backends busiest (docs/benchmarks.md)."""
 
 
@@ -175,7 +176,7 @@ class SentenceTransformer(Model):
         texts, single, prefix, task = read(spec, sentences if inputs is NOTHING else inputs, prompt, prompt_name, task)
         route = spec.only or spec.route(task)
         skipped = prompt_length(self._engine, route, prefix) if prefix else 0
-        job = Job(route, _ENCODED, batch_tokens or self._budget, batch_size, skipped)
+        job = Job(route, _ENCODED, Bounds(batch_tokens or self._budget, batch_size, route.max_length, skipped))
         if output_value != "sentence_embedding":
             job = replace(job, outputs=("token_embeddings", *_ENCODED))
             try:
@@ -235,14 +236,14 @@ class SentenceTransformer(Model):
                     cut += report.too_long(window, limit, truncation, places, before)
                 continue
             batch = arrays["sentence_embedding"][:, :dims]
-            if normalize:
-                batch /= np.maximum(np.sqrt(np.einsum("ij,ij->i", batch, batch)), 1e-12)[:, None]
             rows = rows + window.start if places is None else places[rows + window.start]
-            sums = np.abs(batch).sum(1)
-            if not np.isfinite(sums).all():
-                raise NonFiniteEmbedding(report.broken(rows[~np.isfinite(sums)] + before, self.name))
-            if not sums.all():
-                zero += (rows[sums == 0] + before).tolist()
+            lengths = np.sqrt(np.einsum("ij,ij->i", batch, batch))
+            if not np.isfinite(lengths).all():
+                raise NonFiniteEmbedding(report.broken(rows[~np.isfinite(lengths)] + before, self.name))
+            if not lengths.all():
+                zero += (rows[lengths == 0] + before).tolist()
+            if normalize:
+                batch /= np.maximum(lengths, 1e-12)[:, None]
             vectors[rows] = batch
             if bar is not None:
                 bar.update(len(rows))
@@ -307,15 +308,15 @@ class SentenceTransformer(Model):
         prefix = resolve_prompt(spec, prompt, prompt_name)
         route = spec.route(task)
         skipped = prompt_length(self._engine, route, prefix)
-        job = Job(route, _ENCODED, batch_tokens or self._budget, batch_size, skipped)
+        job = Job(route, _ENCODED, Bounds(batch_tokens or self._budget, batch_size, route.max_length, skipped))
         dims = min(arguments.dims(truncate_dim) or spec.truncate_dim or route.width, route.width)
-        return self._stream(stream(texts, prefix, WINDOW), job, dims, normalize_embeddings, truncation)
+        return self._stream(stream(texts, prefix, 1024), job, dims, normalize_embeddings, truncation)
 
     def _stream(
         self, texts: Iterator[Text], job: Job, dims: int, normalize: bool, truncation: Truncation
     ) -> Iterator[NDArray[np.float32]]:
         done = 0
-        while portion := list(islice(texts, 4 * WINDOW)):
+        while portion := list(islice(texts, WINDOW)):
             vectors = np.empty((len(portion), dims), np.float32)
             try:
                 self._fill(vectors, portion, job, normalize, truncation, False, done)

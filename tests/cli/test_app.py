@@ -158,9 +158,12 @@ def test_a_reader_that_has_seen_enough(start: Run, tmp_path: Path, options: tupl
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_disk_is_a_failure(program: Run) -> None:
+@pytest.mark.parametrize("call", [("a", "b"), ("--files", FAQ, FAQ)])
+def test_a_full_disk_is_a_failure(program: Run, call: tuple[object, ...]) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": ""}  # few scores are written only at the very end
     with open("/dev/full", "w") as full:
-        done = program("similarity", "a", "b", capture_output=False, stdout=full, stderr=subprocess.PIPE)
+        pipes = {"capture_output": False, "stdout": full, "stderr": subprocess.PIPE}
+        done = program("similarity", *call, env=environment, **pipes)
     assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
 
 

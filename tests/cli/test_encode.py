@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -168,6 +169,21 @@ def test_queries_and_documents_go_their_own_ways(
     result = run("encode", tmp_path / "in.jsonl", "-o", out, "--as", role, "--model", folder, "--dtype", "float32")
     assert result.exit_code == 0
     np.testing.assert_allclose(np.load(out), tiny_expected[f"router/{call}"], atol=1e-4)
+
+
+def test_a_role_is_asked_for_where_there_is_no_default(
+    run: Run, source: Path, tmp_path: Path, fixtures: Path, tiny_folder: Callable[[dict[str, Any]], Path]
+) -> None:
+    cases = json.loads((fixtures / "tiny" / "cases.json").read_text("utf-8"))["cases"]
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_folder(next(case for case in cases if case["name"] == "router")), folder)
+    config = json.loads((folder / "router_config.json").read_text())
+    config["parameters"] = {**config["parameters"], "default_route": None, "allow_empty_key": False}
+    (folder / "router_config.json").write_text(json.dumps(config))
+    for call in (("encode", source, "-o", tmp_path / "out.npy"), ("similarity", "a", "b")):
+        result = run(*call, "--model", folder, "--dtype", "float32")
+        assert result.exit_code == 2
+        assert "treats queries and documents differently: say which" in " ".join(result.stderr.split())
 
 
 def test_memory_does_not_grow_with_the_input(run: Run, tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_quotes_as_text() -> None:
         ("a.txt", b"a\n\x89PNG\0\0", {}, r"a\.txt:2 is not utf-8 \(byte 0x89\)"),
         ("a.txt", b"a\nb\0c\n", {}, r"a\.txt:2 holds a zero byte: this is no text, or in another --encoding"),
         ("a.txt", b"\xff\xfea\0\xd8\xd8\n\0", {"encoding": "utf-16"}, r"a\.txt:1 is not utf-16 \("),
-        ("a.txt", b"x" * (readers.LONGEST + 1), {}, r"a\.txt:1 has more than 16,777,216 characters: is this a file"),
+        ("a.txt", b"x" * (readers.LONGEST + 1), {}, r"a\.txt:1 has more than 1,048,576 characters: split it, or is"),
         ("a.csv", b"id,body\n1,a\n", {"column": "text"}, r"has no column 'text' \(--column\); it has 'id', 'body'"),
         ("a.csv", b"text,text\n1,a\n", {"column": "text"}, "has more than one column 'text'"),
         ("a.csv", b"id,text\n1,a\n2\n", {"column": "text"}, r":3 has only 1 of 2 columns, and 'text' is not among"),

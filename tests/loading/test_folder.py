@@ -50,7 +50,7 @@ def test_names_inside(root: Path, name: str) -> None:
 def test_names_outside(root: Path, name: str) -> None:
     folder = Folder(root)
     for read in (folder.path, folder.has, folder.text, folder.json, folder.mapping, folder.optional):
-        with pytest.raises(UnsafeModel, match="names the file .* which is not inside its folder") as caught:
+        with pytest.raises(UnsafeModel, match=r"names the file .* which is not inside its folder") as caught:
             read(name)
         assert str(root) in str(caught.value)
 
@@ -146,7 +146,7 @@ def test_absent(root: Path) -> None:
     assert folder.optional("none.json", "other.json") == {}
     with pytest.raises(DamagedModel, match=r"none\.json is missing: the model's folder is incomplete, or is no model"):
         folder.mapping("none.json")
-    with pytest.raises(DamagedModel, match=r"sub cannot be read: .*[Dd]irectory"):
+    with pytest.raises(DamagedModel, match=r"sub is no regular file"):
         folder.text("sub")
 
 

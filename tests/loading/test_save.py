@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests import tiny
 from vicinal import SentenceTransformer
-from vicinal.errors import UnsupportedModel
+from vicinal.errors import UnsupportedModel, ZeroVectorWarning
 from vicinal.loading import save as saving
 
 TEXTS = ["red apple", "the tax law " * 9, "", "query: the green"]
@@ -26,7 +27,9 @@ def load(folder: Path, **options: Any) -> SentenceTransformer:
 
 
 def encode(model: SentenceTransformer, texts: list[Any] = TEXTS) -> np.ndarray:
-    return np.asarray(model.encode(texts, truncation="ignore"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ZeroVectorWarning)  # of the empty text, where a model is static
+        return np.asarray(model.encode(texts, truncation="ignore"))
 
 
 def write_plain(folder: Path, **options: Any) -> Path:
@@ -123,7 +126,11 @@ def test_saved_and_loaded(kind: str, tmp_path: Path) -> None:
 def test_saving_twice_writes_the_same(kind: str, tmp_path: Path) -> None:
     load(MAKERS[kind](tmp_path / "model")).save(tmp_path / "first", "name")
     load(tmp_path / "first").save(tmp_path / "second", "name")
-    assert files(tmp_path / "second") == files(tmp_path / "first")
+    first, second = files(tmp_path / "first"), files(tmp_path / "second")
+    if kind == "vocabulary":  # what was to be lower-cased first does so by itself, once it is a tokenizer.json
+        assert b"true" in first.pop("sentence_bert_config.json")
+        assert b"false" in second.pop("sentence_bert_config.json")
+    assert second == first
 
 
 @pytest.mark.parametrize("kind", ["plain", "static"])
@@ -193,7 +200,7 @@ def test_over_the_folder_that_is_loaded(tmp_path: Path) -> None:
 
 FOREIGN = (
     "notes.txt", "data/vectors.bin", "checkpoint-10/model.safetensors", "checkpoint-10/config.json",
-    "checkpoint-10/tokenizer.json", "checkpoint-10/modules.json", "onnx/model.onnx", "tokenizers/mine.txt",
+    "checkpoint-10/tokenizer.json", "checkpoint-10/modules.json", "tokenizers/mine.txt",
     "reports/run_config.json", ".git/config", "deep/er/still/model.bin",
 )  # fmt: skip
 
@@ -238,37 +245,30 @@ def test_a_failure_while_writing_leaves_the_old_folder(point: str, tmp_path: Pat
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model", "project"]
 
 
+@pytest.mark.parametrize("failing", [1, 2])
 @pytest.mark.parametrize("interrupt", [OSError(5, "Input/output error"), KeyboardInterrupt()])
-def test_a_failure_while_swapping_leaves_the_old_folder(interrupt: BaseException, tmp_path: Path) -> None:
-    """Whichever rename fails, the old folder stands in its place afterwards."""
+def test_a_failure_while_swapping_leaves_the_old_folder(
+    interrupt: BaseException, failing: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of the two renames fails, the old folder stands in its place afterwards."""
     model = load(tiny.write_bert(tmp_path / "model"))
-    for failing in range(4):
-        folder = tiny.write_static(tmp_path / f"project{failing}")
-        before, count = files(folder), 0
-        with pytest.MonkeyPatch.context() as patch:
-            for owner, name in ((Path, "rename"), (Path, "replace"), (os, "rename"), (os, "replace")):
-                original = getattr(owner, name)
+    folder = tiny.write_static(tmp_path / "project")
+    before, rename, count = files(folder), Path.rename, 0
 
-                def guarded(source: Any, target: Any, *rest: Any, original: Any = original, **options: Any) -> Any:
-                    nonlocal count
-                    if folder.name in str(source) + str(target) and "safetensors" not in str(target):
-                        count += 1
-                        if count == failing + 1:
-                            raise interrupt
-                    return original(source, target, *rest, **options)
+    def failing_once(self: Path, target: Path) -> Path:
+        nonlocal count
+        count += 1
+        if count == failing:
+            raise interrupt
+        return rename(self, target)
 
-                patch.setattr(owner, name, guarded)
-            try:
-                model.save(folder)
-            except (OSError, KeyboardInterrupt) as error:
-                assert error is interrupt
-                assert folder.exists(), f"after rename {failing + 1} failed there is no folder"
-                assert files(folder) == before
-                assert load(folder).get_embedding_dimension() == 13
-            else:
-                assert count <= failing
-                assert load(folder).get_embedding_dimension() == tiny.WIDTH
-                return
+    monkeypatch.setattr(Path, "rename", failing_once)
+    with pytest.raises(type(interrupt)):
+        model.save(folder)
+    assert files(folder) == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model", "project"]
+    model.save(folder)
+    assert load(folder).get_embedding_dimension() == tiny.WIDTH
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ SHAPES = arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5)
 ANY = st.sampled_from(TYPES).flatmap(lambda kind: arrays.arrays(kind, SHAPES))
 NAMES = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=8).filter("__metadata__".__ne__)
 FILES = st.dictionaries(NAMES, ANY, min_size=1, max_size=5)
-relaxed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+relaxed = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def bits(array: np.ndarray) -> tuple[str, tuple[int, ...], bytes]:
@@ -125,16 +125,19 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "a negative offset": ({"t": entry("F32", [4], -16, 0)}, "tensor t"),
     "a negative dimension": ({"t": entry("F32", [-4], 0, 16)}, "tensor t"),
     "two negative dimensions": ({"t": entry("F32", [-2, -2], 0, 16)}, "tensor t"),
-    "beyond the end": ({"t": entry("F32", [4], 60, 76)}, r"tensor t F32 \[4\] lies at bytes 60 to 76 of 64"),
-    "backwards": ({"t": entry("F32", [4], 16, 0)}, "tensor t"),
+    "beyond the end": (
+        {"s": entry("U8", [60], 0, 60), "t": entry("F32", [4], 60, 76)},
+        r"tensor t F32 \[4\] lies at bytes 60 to 76 of 64",
+    ),
+    "backwards": ({"t": entry("F32", [4], 16, 0)}, "tensor"),
     "too few bytes": ({"t": entry("F32", [4], 0, 15)}, r"tensor t F32 \[4\] lies at bytes 0 to 15 of 64 .*damaged"),
     "too many bytes": ({"t": entry("F32", [4], 0, 20)}, "tensor t"),
     "ten gigabytes": ({"t": entry("F32", [10 << 28], 0, 10 << 30)}, "10,737,418,240 of 64"),
     "an overflow": ({"t": entry("F32", [2**32, 2**32], 0, 0)}, "tensor t"),
     "a huge dimension of nothing": ({"t": entry("F32", [0, 10**30], 0, 0)}, "tensor t"),
     "too many dimensions": ({"t": entry("F32", [1] * 70, 0, 4)}, "tensor t"),
-    "overlapping": ({"s": GOOD, "t": entry("F32", [4], 8, 24)}, "tensor"),
-    "a hole": ({"t": entry("F32", [4], 16, 32)}, "tensor t"),
+    "overlapping": ({"s": GOOD, "t": entry("F32", [4], 8, 24)}, "tensors overlap or leave holes"),
+    "a hole": ({"t": entry("F32", [4], 16, 32)}, "tensors overlap or leave holes"),
     "one name twice": (
         b'{"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"t":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}',
         "t",

@@ -159,23 +159,47 @@ def test_order_of_the_corpus_does_not_matter(name: str, order: str, monkeypatch:
     check_against(expected, semantic_search(query, corpus, top_k=5, score_function=fast), 5)
 
 
-def test_rounding_that_grows_from_tile_to_tile(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Later rows are long, so that their dot products are rougher than those the floor was set by."""
+@pytest.mark.parametrize("order", [1, -1])
+def test_rounding_that_changes_from_tile_to_tile(order: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long rows have rougher dot products than short ones, whether they set the floor or must reach it."""
     monkeypatch.setattr(topk, "_TILE_BYTES", 4 * 64 * 20)
     rng = np.random.default_rng(11)
     query = rng.standard_normal((1, 64)).astype(np.float32)
     along = query[0] / np.square(query[0]).sum()
     across = rng.standard_normal((400, 64))
     across -= (across @ query[0].astype(np.float64))[:, None] * along
-    lengths = np.geomspace(1, 1e5, 400)[:, None]
+    lengths = np.geomspace(1, 1e5, 400)[::order, None]
     corpus = (along + lengths * across).astype(np.float32)
     expected = query.astype(np.float64) @ corpus.astype(np.float64).T
     hits = semantic_search(query, corpus, top_k=8, score_function=util.dot_score)
     np.testing.assert_allclose(scores(hits)[0], np.sort(expected[0])[::-1][:8], rtol=1e-8)
 
 
+def test_rounding_of_long_rows_around_a_short_query() -> None:
+    """All rows lie as far from the query as float32 can tell."""
+    rows = normal(30, 500, 48).astype(np.float64)
+    corpus = (rows / np.linalg.norm(rows, axis=1)[:, None]).astype(np.float32)
+    query = 1e-9 * normal(31, 1, 48)
+    expected = brute.euclidean(query.astype(np.float64), corpus.astype(np.float64))
+    check_against(expected, semantic_search(query, corpus, top_k=20, score_function=util.euclidean_sim), 20)
+
+
+@pytest.fixture
+def clearings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many candidates were held each time when they were weeded out."""
+    held: list[int] = []
+    clear = topk._Best._clear
+
+    def watched(self: Any) -> None:
+        held.append(int(self.counts.sum()))
+        clear(self)
+
+    monkeypatch.setattr(topk._Best, "_clear", watched)
+    return held
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_masses_of_ties(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masses_of_ties(name: str, clearings: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topk, "_TILE_BYTES", 4 * 6 * 500)
     corpus = np.tile(normal(12, 1, 6), (4000, 1))
     corpus[3990] = corpus[3991] = 2 * normal(13, 1, 6)
@@ -184,6 +208,7 @@ def test_masses_of_ties(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     hits = semantic_search(queries, corpus, top_k=5, score_function=fast)
     expected = slow(queries[:, :].astype(np.float64), corpus.astype(np.float64))
     assert ids(hits) == brute.search(np.round(expected, 12), 5)
+    assert max(clearings) <= 3 * (500 + 2 * (2 * 5 + 64))  # a tile, and the few that may be left before it
 
 
 @pytest.mark.parametrize("scale", [1e-37, 1e-30, 1e-18, 1e18, 1e30, 3e37])
@@ -211,6 +236,18 @@ def test_mixed_scales_in_one_corpus() -> None:
     queries = normal(17, 3, 12)
     expected = brute.cosine(queries.astype(np.float64), corpus)
     check_against(expected, semantic_search(queries, corpus, top_k=300), 300)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("name", ["dot", "euclidean", "manhattan"])
+def test_mixed_scales_from_tile_to_tile(name: str, order: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topk, "_TILE_BYTES", 4 * 12 * 10)
+    corpus = normal(16, 300, 12).astype(np.float64) * np.geomspace(1e-60, 1e60, 300)[::order, None]
+    queries = normal(17, 3, 12)
+    fast, slow = FUNCTIONS[name]
+    expected = slow(queries.astype(np.float64), corpus)
+    hits = semantic_search(queries, corpus, top_k=20, score_function=fast)
+    np.testing.assert_allclose(scores(hits), -np.sort(-expected, axis=1)[:, :20], rtol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float16, np.int8, np.uint8, ">f4"])
@@ -308,13 +345,17 @@ def test_own_scores_may_be_infinite() -> None:
     assert ids(hits) == [[3, 5, 1, 0, 2]]
 
 
-def test_own_scores_of_a_constant_cost_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = []
-    clear = topk._Best._clear
-    monkeypatch.setattr(topk._Best, "_clear", lambda self: (kept.append(self.counts.sum()), clear(self))[1])
+def test_own_scores_of_a_constant_cost_nothing(clearings: list[int]) -> None:
     hits = semantic_search(np.ones((2, 3)), np.ones((50_000, 3)), 2, 1000, 5, lambda a, b: np.zeros((2, len(b))))
     assert ids(hits) == [[0, 1, 2, 3, 4]] * 2
-    assert max(kept) <= 2 * 1000 + 10
+    assert clearings == [2 * 1000, 2 * 5]  # of the first tile all, of the 49 others none
+
+
+def test_more_queries_than_a_chunk_may_have() -> None:
+    queries, corpus = normal(32, 40_000, 2), normal(33, 12, 2)
+    expected = brute.dot(queries.astype(np.float64), corpus.astype(np.float64))
+    hits = semantic_search(queries, corpus, 10**6, top_k=2, score_function=util.dot_score)
+    assert ids(hits) == np.argsort(-expected, axis=1)[:, :2].tolist()
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (4,), (2, 5, 1)])

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vicinal.text.batches import assemble, plan
+from vicinal.backends.base import Bounds
+from vicinal.text.batches import padded, plan
 from vicinal.text.tokens import Tokens
 
 ALL = frozenset(("ids", "mask", "pool", "types", "positions", "index", "first", "last"))
@@ -40,7 +41,7 @@ def test_padding_is_a_small_part(lengths: list[int], budget: int) -> None:
 
 
 def test_equal_rows_keep_their_order() -> None:
-    (batch, width), = plan(np.full(9, 5), 1000, None, None)
+    ((batch, width),) = plan(np.full(9, 5), 1000, None, None)
     assert batch.tolist() == list(range(9))
     assert width == 6
 
@@ -48,7 +49,7 @@ def test_equal_rows_keep_their_order() -> None:
 def test_few_widths_for_many_lengths() -> None:
     """A runtime keeps a plan for each shape: 512 lengths must not make 512."""
     widths = {width for _, width in plan(np.arange(1, 513), 1, None, None)}
-    assert len(widths) < 60
+    assert len(widths) < 100
 
 
 @pytest.mark.parametrize("most", [0, -1])
@@ -68,35 +69,51 @@ TOKENS = Tokens(
 )
 
 
+def feeds_of(tokens: Tokens, bounds: Bounds, needs: frozenset[str] = ALL) -> dict[str, np.ndarray]:
+    """The one batch that the tokens make."""
+    ((rows, feeds),) = padded(tokens, bounds, needs)
+    assert rows.tolist() == [0, 3, 1, 2]
+    return feeds
+
+
 def test_feeds() -> None:
-    feeds = assemble(TOKENS, np.array([3, 0, 2]), 4, 0, ALL)
-    assert feeds["ids"].tolist() == [[31, 32, 0, 0], [11, 12, 13, 0], [0, 0, 0, 0]]
-    assert feeds["types"].tolist() == [[1, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
-    assert feeds["mask"].tolist() == [[True, True, False, False], [True, True, True, False], [False] * 4]
+    feeds = feeds_of(TOKENS, Bounds(100))
+    assert feeds["ids"].tolist() == [[11, 12, 13, 0], [31, 32, 0, 0], [21, 0, 0, 0], [0, 0, 0, 0]]
+    assert feeds["types"].tolist() == [[1, 0, 1, 0], [1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
+    assert feeds["mask"].tolist() == [[True] * 3 + [False], [True] * 2 + [False] * 2, [True] + [False] * 3, [False] * 4]
     assert feeds["pool"].tolist() == feeds["mask"].tolist()
     assert feeds["index"].tolist() == [0, 1, 2, 3]
-    assert feeds["positions"].tolist() == [[0, 1, 0, 0], [0, 1, 2, 0], [0, 0, 0, 0]]
-    assert feeds["first"].tolist() == [0, 0, 0]
-    assert feeds["last"].tolist() == [1, 2, 0]
+    assert feeds["positions"].tolist() == [[0, 1, 2, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert feeds["first"].tolist() == [0, 0, 0, 0]
+    assert feeds["last"].tolist() == [2, 1, 0, 0]
     for name, array in feeds.items():
         assert array.dtype == (np.bool_ if name in ("mask", "pool") else np.int32), name
         assert array.flags.c_contiguous, name
 
 
+def test_feeds_within_the_limit() -> None:
+    assert feeds_of(TOKENS, Bounds(100, limit=3))["index"].tolist() == [0, 1, 2]
+
+
 def test_feeds_without_the_prompt() -> None:
     """A text of no more than the prompt has nothing to pool, and its first token stands for it."""
-    feeds = assemble(TOKENS, np.array([0, 3, 1]), 3, 2, ALL)
-    assert feeds["pool"].tolist() == [[False, False, True], [False] * 3, [False] * 3]
-    assert feeds["mask"].tolist() == [[True] * 3, [True, True, False], [True, False, False]]
-    assert feeds["first"].tolist() == [2, 0, 0]
-    assert feeds["last"].tolist() == [2, 1, 0]
+    feeds = feeds_of(TOKENS, Bounds(100, limit=3, prompt=2))
+    assert feeds["pool"].tolist() == [[False, False, True], [False] * 3, [False] * 3, [False] * 3]
+    assert feeds["mask"].tolist() == [[True] * 3, [True, True, False], [True, False, False], [False] * 3]
+    assert feeds["first"].tolist() == [2, 0, 0, 0]
+    assert feeds["last"].tolist() == [2, 1, 0, 0]
 
 
 def test_what_nobody_reads_is_not_made() -> None:
-    feeds = assemble(TOKENS, np.array([0]), 3, 0, frozenset(("ids", "mask")))
+    feeds = feeds_of(TOKENS, Bounds(100), frozenset(("ids", "mask")))
     assert feeds.keys().isdisjoint({"types", "positions", "first", "last"})
 
 
 def test_types_are_zero_where_texts_have_none() -> None:
     tokens = Tokens(TOKENS.ids, None, TOKENS.starts, TOKENS.lengths, TOKENS.full)
-    assert assemble(tokens, np.array([0, 1]), 3, 0, ALL)["types"].tolist() == [[0] * 3] * 2
+    assert not feeds_of(tokens, Bounds(100))["types"].any()
+
+
+def test_rows_and_tokens_bound_a_batch() -> None:
+    assert [rows.tolist() for rows, _ in padded(TOKENS, Bounds(8), ALL)] == [[0, 3], [1, 2]]
+    assert [rows.tolist() for rows, _ in padded(TOKENS, Bounds(100, rows=1), ALL)] == [[0], [3], [1], [2]]

@@ -163,7 +163,9 @@ def test_prompt_beats_prompt_name_and_says_so() -> None:
 
 
 def test_a_prompt_that_is_not_there() -> None:
-    with pytest.raises(ValueError, match=r"there is no prompt named 'nope'; this model has 'query', 'document', 'list'"):
+    with pytest.raises(
+        ValueError, match=r"there is no prompt named 'nope'; this model has 'query', 'document', 'list'"
+    ):
         texts("a", prompt_name="nope")
     with pytest.raises(InvalidInput, match="prompt must be a text, not of type int"):
         texts("a", prompt=5)

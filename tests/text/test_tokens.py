@@ -87,9 +87,11 @@ OURS = {
 WORDPIECE = OURS["wordpiece", True, False]
 
 each_tokenizer = pytest.mark.parametrize("name", MAKERS)
-words = st.sampled_from(["red", "the", "apple", "taxing", "[SEP]", "<mask>", "</s>", "é", "中", "👩‍👧", "\t", "  ", "x"])
+words = st.sampled_from(
+    ["red", "the", "apple", "taxing", "[SEP]", "<mask>", "</s>", "é", "中", "👩‍👧", "\t", "  ", "x"]
+)
 texts = st.lists(words | st.text(max_size=6), max_size=12).map(" ".join)
-relaxed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def encoded(
@@ -112,9 +114,7 @@ def type_rows(tokens: Tokens) -> list[list[int]]:
     return [types[s : s + n].tolist() for s, n in zip(tokens.starts, tokens.lengths, strict=True)]
 
 
-def check(
-    name: str, batch: Sequence[Text], limit: int | None, special: bool = True, keep_end: bool = False
-) -> None:
+def check(name: str, batch: Sequence[Text], limit: int | None, special: bool = True, keep_end: bool = False) -> None:
     found = OURS[name, special, keep_end](batch, limit)
     wanted = encoded(name, batch, limit, special, keep_end)
     assert rows(found) == [e.ids for e in wanted]
@@ -132,7 +132,12 @@ def test_texts(name: str, batch: list[str], limit: int | None, special: bool, ke
 
 @each_tokenizer
 @relaxed
-@given(st.lists(st.tuples(texts, texts), min_size=1, max_size=4), st.none() | st.integers(4, 20), st.booleans(), st.booleans())
+@given(
+    st.lists(st.tuples(texts, texts), min_size=1, max_size=4),
+    st.none() | st.integers(4, 20),
+    st.booleans(),
+    st.booleans(),
+)
 def test_pairs(name: str, batch: list[tuple[str, str]], limit: int | None, special: bool, keep_end: bool) -> None:
     check(name, batch, limit, special, keep_end)
 
@@ -194,20 +199,22 @@ def test_a_token_without_an_embedding() -> None:
 def test_a_token_with_a_huge_number(number: int) -> None:
     described = tiny.wordpiece()
     described["model"]["vocab"]["zebra"] = number
-    with pytest.raises(DamagedModel, match=f"token 'zebra' has number {number}"):
+    with pytest.raises(DamagedModel, match="tokens of larger numbers than any network has"):
         tokenizer_of(Tokenizer.from_str(json.dumps(described)))(["zebra"], None)
 
 
 def test_a_segment_without_an_embedding() -> None:
     ours = TextTokenizer(wordpiece(), ROWS, 1)
     assert rows(ours(["red"], None))
-    with pytest.raises(DamagedModel, match="the tokenizer marks 2 segments in a pair, but the network has 1"):
+    with pytest.raises(
+        DamagedModel, match="the tokenizer marks 2 segments of a text, but the network has embeddings for 1"
+    ):
         ours([("red", "tax")], None)
 
 
 def test_a_tokenizer_that_fails() -> None:
     silent = Tokenizer(models.Unigram([("a", -1.0)], unk_id=None, byte_fallback=False))
-    with pytest.raises(DamagedModel, match="the model's tokenizer fails: .*unknown token"):
+    with pytest.raises(DamagedModel, match=r"the model's tokenizer fails: .*unknown token"):
         tokenizer_of(silent)(["b"], None)
 
 
@@ -253,7 +260,7 @@ def test_long_texts_are_tokenized_in_portions(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("batch", [["fine", "bro\ud800ken"], [("fine", "fine"), ("fine", "bro\ud800ken")]])
 def test_half_a_surrogate_pair(batch: list[Any]) -> None:
-    with pytest.raises(InvalidInput, match=r"text 1 holds half of a surrogate pair \(U\+D800 at 3\).*no character"):
+    with pytest.raises(InvalidInput, match=r"a text holds half of a surrogate pair, .*no character: 'bro.ud800ken'"):
         WORDPIECE(batch, None)
 
 

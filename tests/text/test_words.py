@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
-from vicinal.text import words
+from vicinal.text import tokens, words
 from vicinal.text.words import WordCache, plain
 
 _ADDED = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "<mask>")
@@ -159,6 +159,6 @@ def test_plain_takes_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = bert()
     texts = ["a b", "", "abc", "c" * 30, "a"]
     ids, counts = plain(tokenizer, texts)
-    monkeypatch.setattr(words, "_CHARACTERS", 4)
+    monkeypatch.setattr(tokens, "_CHARACTERS", 4)
     again = plain(tokenizer, texts)
     assert (again[0].tolist(), again[1].tolist()) == (ids.tolist(), counts.tolist())

@@ -6,13 +6,17 @@ G key-value heads, d head width. `numpy.py` is the definition; the other backend
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.loading.weights import Tensor
+
+if TYPE_CHECKING:
+    from vicinal.text.tokens import Tokens
 
 Handle = Any
 """A value inside a graph: an array, a node, a tensor, by backend. Handles take + - * / with one another."""
@@ -96,6 +100,27 @@ Build = Callable[[Ops, Mapping[str, Handle]], dict[str, Handle]]
 """Builds a graph: (ops, inputs by name) to outputs by name. Inputs that are not read are not asked for."""
 
 
+Batches = Callable[["Tokens", "Bounds", frozenset[str]], Iterator[tuple[NDArray[np.int64], Arrays]]]
+"""Tokens of a window, bounds and the names of inputs, to batches: rows of the window, and the inputs for them."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Of a batch.
+
+    Attributes:
+        tokens: padded, at most; a text that exceeds it alone has a batch of its own.
+        rows: at most, None for no bound.
+        limit: tokens of a text that the model allows, which padding does not pass.
+        prompt: leading tokens that pooling leaves out.
+    """
+
+    tokens: int
+    rows: int | None = None
+    limit: int | None = None
+    prompt: int = 0
+
+
 class Pending(Protocol):
     """A batch on its way."""
 
@@ -107,6 +132,10 @@ class Program(Protocol):
     """A compiled graph; safe to use from many threads."""
 
     inputs: frozenset[str]
+
+    @property
+    def batches(self) -> Batches:
+        """How it wants its texts: padded together, or one after the other."""
 
     def start(self, feeds: Arrays, wait: bool) -> Pending | None:
         """Begin a batch. None when all of the backend's places are taken and `wait` is false.

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.backends.base import Arrays, Build, Pending, Unary
+from vicinal.backends.base import Arrays, Bounds, Build, Pending, Unary
 from vicinal.loading.weights import Tensor
+from vicinal.text.batches import padded
+from vicinal.text.tokens import Tokens
 
 _erf = np.frompyfunc(math.erf, 1, 1)
 
@@ -114,9 +117,9 @@ _UNARY: Mapping[str, Any] = {
 }
 
 
+@dataclass(eq=False)
 class _Done:
-    def __init__(self, arrays: Arrays) -> None:
-        self.arrays = arrays
+    arrays: Arrays
 
     def result(self) -> Arrays:
         return self.arrays
@@ -137,11 +140,56 @@ class _Recorder(dict[str, Any]):
 class NumpyProgram:
     """Runs the graph's own function on arrays at each call."""
 
+    batches = staticmethod(padded)
+
     def __init__(self, build: Build, inputs: frozenset[str]) -> None:
         self._build, self._ops, self.inputs = build, NumpyOps(), inputs
 
     def start(self, feeds: Arrays, wait: bool) -> Pending:
         return _Done(self._build(self._ops, feeds))
+
+
+_AT_ONCE = 4096
+"""Tokens of a text whose vectors are held at a time."""
+
+
+class StaticProgram:
+    """A static model: the mean of its tokens' vectors, by one small product a text. Padding has no place in it.
+
+    Args:
+        table: (tokens, width), of any type.
+        scale: (tokens, 1), a factor for each row; None is 1.
+        normalize: whether the mean is scaled to length 1.
+    """
+
+    inputs = frozenset({"ids"})
+
+    def __init__(self, table: Tensor, scale: Tensor | None, normalize: bool) -> None:
+        self._table, self._normalize = table, normalize
+        scales = np.ones(len(table.array)) if scale is None else scale.numeric().reshape(-1)
+        self._scale = scales.astype(np.float32)
+
+    @staticmethod
+    def batches(tokens: Tokens, bounds: Bounds, needs: frozenset[str]) -> Iterator[tuple[NDArray[np.int64], Arrays]]:
+        """The whole window as it is."""
+        yield (
+            np.arange(len(tokens.lengths)),
+            {"ids": tokens.ids, "starts": tokens.starts, "lengths": tokens.lengths},
+        )
+
+    def start(self, feeds: Arrays, wait: bool) -> Pending:
+        lengths, ids, table, scale = feeds["lengths"], feeds["ids"], self._table, self._scale
+        half = table.dtype in ("BF16", "F16")
+        vectors = np.zeros((len(lengths), table.array.shape[1]), np.float32)
+        for i, (first, length) in enumerate(zip(feeds["starts"].tolist(), lengths.tolist(), strict=True)):
+            for begin in range(first, first + length, _AT_ONCE):
+                rows = ids[begin : min(begin + _AT_ONCE, first + length)]
+                vectors[i] += scale[rows] @ (table.rows(rows) if half else table.array[rows].astype(np.float32))
+        vectors /= np.maximum(lengths, 1).astype(np.float32)[:, None]
+        if self._normalize:
+            norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+            vectors /= np.maximum(norms, np.float32(1e-12))[:, None]
+        return _Done({"sentence_embedding": vectors})
 
 
 def compile_graph(build: Build) -> NumpyProgram:

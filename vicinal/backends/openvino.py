@@ -14,6 +14,7 @@ from vicinal.backends.base import INPUTS, Arrays, Build, Unary
 from vicinal.backends.silent import import_openvino
 from vicinal.errors import Unavailable
 from vicinal.loading.weights import Tensor
+from vicinal.text.batches import padded
 
 ov = import_openvino()
 op = ov.opset13
@@ -186,6 +187,8 @@ def has_bfloat16() -> bool:
 
 class OpenVinoProgram:
     """A compiled graph with a few requests that callers take in turn."""
+
+    batches = staticmethod(padded)
 
     def __init__(self, model: Any, kept: list[Any], inputs: frozenset[str], outputs: tuple[str, ...]) -> None:
         self.inputs, self.outputs, self._kept = inputs, outputs, kept

@@ -45,17 +45,26 @@ def reported(debug: bool) -> Iterator[None]:
             warnings.showwarning = terminal.Warnings(warnings.showwarning)
             yield
             sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough (`| head`): what is still buffered goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader has seen enough (`| head`)
+        _settle_output()
         raise typer.Exit(141) from None
     except KeyboardInterrupt:
         terminal.say("interrupted")
         raise typer.Exit(130) from None
     except (VicinalError, OSError) as error:
+        _settle_output()
         if debug:
             raise
         terminal.fail(described(error))
         raise typer.Exit(1) from None
+
+
+def _settle_output() -> None:
+    """Write what is still buffered, or let go of it, lest the interpreter try again at its end and fail."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def described(error: Exception) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -16,9 +15,6 @@ from vicinal.cli import readers, terminal
 from vicinal.cli import rows as r
 from vicinal.cli.embedding import embed
 from vicinal.cli.outputs import beside, writer_for
-
-if TYPE_CHECKING:
-    from vicinal.sentence_transformer import SentenceTransformer
 
 
 def encode(
@@ -29,15 +25,7 @@ def encode(
     model: o.ModelName = None,
     prompt_name: o.PromptName = None,
     prompt: o.Prompt = None,
-    role: Annotated[
-        o.Role | None,
-        typer.Option(
-            "--as",
-            metavar="query|document",
-            show_default=False,
-            help="Use the model's prompt and way for queries or for documents.",
-        ),
-    ] = None,
+    role: o.RoleOption = None,
     normalize: Annotated[bool, typer.Option("--normalize", help="Scale every vector to length 1.")] = False,
     truncate_dim: o.TruncateDim = None,
     truncation: o.TruncationOption = o.Truncation.warn,
@@ -68,7 +56,7 @@ def encode(
     writer = writer_for(output, inputs)
     loaded = o.ModelOptions(model, dtype, backend, threads, truncate_dim).load()
     o.check_prompt(loaded, prompt_name, prompt)
-    encode = _way(loaded, role)
+    encode = o.encoder(loaded, role)
     start = time.perf_counter()
     wishes = {
         "prompt_name": prompt_name, "prompt": prompt, "normalize_embeddings": normalize,
@@ -93,17 +81,3 @@ def encode(
         typer.echo(json.dumps({"output": str(output), "rows": rows, **facts, "seconds": seconds}))
     else:
         terminal.say(f"{rows} vectors of {dims} dimensions in {output}, by {loaded.name} in {seconds:.1f} s")
-
-
-def _way(model: SentenceTransformer, role: o.Role | None) -> Callable[..., Any]:
-    """The method that encodes texts of a role.
-
-    Raises:
-        BadParameter: the model has a way for each and none for texts of no role.
-    """
-    if role is not None:
-        return model.encode_query if role is o.Role.query else model.encode_document
-    routes = model.spec.routes
-    if len(routes) > 1 and model.spec.default_route not in routes:
-        raise typer.BadParameter(f"{model.name} treats queries and documents differently: say which", param_hint="--as")
-    return model.encode

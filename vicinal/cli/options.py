@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,7 +31,7 @@ class Backend(str, Enum):
 
 
 class Role(str, Enum):
-    """What texts are to a model that treats questions and what answers them differently."""
+    """What texts are to a model that treats queries and documents differently."""
 
     query = "query"
     document = "document"
@@ -76,6 +77,13 @@ Prompt = Annotated[
     str | None,
     typer.Option("--prompt", metavar="TEXT", show_default=False, help="Put this text before every text."),
 ]
+RoleOption = Annotated[
+    Role | None,
+    typer.Option(
+        "--as", metavar="query|document", show_default=False,
+        help="Use the model's prompt and way for queries or for documents.",
+    ),
+]  # fmt: skip
 TruncateDim = Annotated[
     int | None,
     typer.Option("--truncate-dim", metavar="N", min=1, show_default=False, help="Keep the first N dimensions."),
@@ -143,3 +151,17 @@ def check_prompt(model: SentenceTransformer, name: str | None, text: str | None)
         raise typer.BadParameter(
             f"{model.name} has no prompt named {name!r}; it has: {known}", param_hint="--prompt-name"
         )
+
+
+def encoder(model: SentenceTransformer, role: Role | None) -> Callable[..., Any]:
+    """The model's method that encodes texts of a role.
+
+    Raises:
+        BadParameter: the model has a way for each role and none for texts of no role.
+    """
+    if role is not None:
+        return model.encode_query if role is Role.query else model.encode_document
+    routes = model.spec.routes
+    if len(routes) > 1 and model.spec.default_route not in routes:
+        raise typer.BadParameter(f"{model.name} treats queries and documents differently: say which", param_hint="--as")
+    return model.encode

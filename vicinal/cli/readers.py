@@ -17,8 +17,8 @@ from vicinal.cli.rows import STDIN, Format, Reading, Row
 from vicinal.errors import InvalidInput
 from vicinal.extras import require
 
-LONGEST = 1 << 24
-"""Characters of a line or field: what is longer is no text that anybody wants a vector of."""
+LONGEST = 1 << 20
+"""Characters of a line or field. No model reads so much, and its tokens would take half a gigabyte."""
 _RECORDS = 1024  # of a parquet file at a time
 
 
@@ -91,7 +91,9 @@ def _line(stream: IO[str], place: str, encoding: str) -> str:
     if "\0" in line:
         raise InvalidInput(f"{place} holds a zero byte: this is no text, or in another --encoding (utf-16?)")
     if len(line) > LONGEST:
-        raise InvalidInput(f"{place} has more than {LONGEST:,} characters: is this a file with one text a line?")
+        raise InvalidInput(
+            f"{place} has more than {LONGEST:,} characters: split it, or is this no file with one text a line?"
+        )
     return line
 
 

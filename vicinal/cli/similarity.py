@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,9 +15,6 @@ from vicinal.cli import options as o
 from vicinal.cli import readers, terminal
 from vicinal.cli import rows as r
 from vicinal.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from vicinal.sentence_transformer import SentenceTransformer
 
 
 def similarity(
@@ -29,6 +26,7 @@ def similarity(
     model: o.ModelName = None,
     prompt_name: o.PromptName = None,
     prompt: o.Prompt = None,
+    role: o.RoleOption = None,
     truncate_dim: o.TruncateDim = None,
     truncation: o.TruncationOption = o.Truncation.warn,
     encoding: r.Encoding = "utf-8",
@@ -56,22 +54,23 @@ def similarity(
     wishes: dict[str, Any] = {
         "prompt_name": prompt_name, "prompt": prompt, "truncation": truncation.value, "batch_tokens": batch_tokens,
     }  # fmt: skip
+    encode = partial(o.encoder(loaded, role), **wishes)
     facts = {"model": loaded.name, "similarity": loaded.similarity_fn_name}
     if files:
-        scores = _of_files(loaded, first, second, reading, wishes)
+        scores = _of_files(encode, loaded.similarity_pairwise, first, second, reading)
         if as_json:
             typer.echo(json.dumps({**facts, "scores": [round(score, 6) for score in scores]}))
         else:
             sys.stdout.writelines(f"{score:.4f}\n" for score in scores)
         return
     with terminal.naming(["the first text", "the second text"]):
-        vectors = loaded.encode([first, second], **wishes)
+        vectors = encode([first, second])
     score = float(loaded.similarity_pairwise(vectors[:1], vectors[1:])[0])
     typer.echo(json.dumps({**facts, "score": round(score, 6)}) if as_json else f"{score:.4f}")
 
 
 def _of_files(
-    model: SentenceTransformer, first: str, second: str, reading: r.Reading, wishes: dict[str, Any]
+    encode: Callable[..., Any], score: Callable[..., Any], first: str, second: str, reading: r.Reading
 ) -> Iterator[float]:
     """A score for every line of the first file with the same line of the second.
 
@@ -86,8 +85,8 @@ def _of_files(
             if len(beside) < len(portion):
                 raise InvalidInput(f"{second} has only {lines + len(beside)} lines, {first} has more")
             with terminal.naming([row.place for row in [*portion, *beside]]):
-                vectors = model.encode([row.text for row in [*portion, *beside]], show_progress_bar=False, **wishes)
-            yield from model.similarity_pairwise(vectors[: len(portion)], vectors[len(portion) :]).tolist()
+                vectors = encode([row.text for row in [*portion, *beside]], show_progress_bar=False)
+            yield from score(vectors[: len(portion)], vectors[len(portion) :]).tolist()
             lines += len(portion)
             done(len(portion))
     if next(others, None) is not None:

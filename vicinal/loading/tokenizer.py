@@ -211,7 +211,8 @@ def _byte_bpe(folder: Folder, prefix: str, config: Mapping[str, Any]) -> str:
     names = {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>"}
     special = {key: _special(config, f"{key}_token", default) for key, default in names.items()}
     cls, sep = _special(config, "cls_token", special["bos"]), _special(config, "sep_token", special["eos"])
-    if any(len(pair) != 2 for pair in merges) or cls not in vocab or sep not in vocab:
+    numbered = all(type(i) is int and i >= 0 for i in vocab.values())
+    if not numbered or any(len(pair) != 2 for pair in merges) or cls not in vocab or sep not in vocab:
         raise DamagedModel(f"{folder.path(prefix + 'merges.txt')}, vocab.json: not a byte-level BPE vocabulary")
     space = bool(config.get("add_prefix_space", False))
     return json.dumps({

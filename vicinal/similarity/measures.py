@@ -34,7 +34,6 @@ from vicinal.similarity.arrays import (
 )
 
 _EPS = float(np.finfo(np.float32).eps)
-_TINY = float(np.finfo(np.float32).tiny)
 _SAFE = (1e-15, 1e15)  # lengths between which float32 products neither overflow nor vanish
 _LONGEST = 1e150
 
@@ -160,7 +159,7 @@ def cosine_exact(queries: Doubles, corpus: Doubles) -> Doubles:
 def _dot(queries: Block, corpus: Block) -> FirstPass:
     values, rounding = _product(queries, corpus)
     longest = corpus.norms.max(initial=0.0)
-    return values, rounding * queries.norms * longest + corpus.rows.shape[1] * _TINY
+    return values, rounding * queries.norms * longest
 
 
 def _dot_exact(queries: Doubles, corpus: Doubles) -> Doubles:
@@ -173,7 +172,7 @@ def _euclidean(queries: Block, corpus: Block) -> FirstPass:
     values *= 2.0
     values -= np.square(corpus.norms).astype(values.dtype)
     reach = queries.norms + corpus.norms.max(initial=0.0)
-    return values, 2.0 * rounding * np.square(reach) + corpus.rows.shape[1] * _TINY
+    return values, 2.0 * rounding * np.square(reach)
 
 
 def _euclidean_exact(queries: Doubles, corpus: Doubles) -> Doubles:
@@ -183,7 +182,7 @@ def _euclidean_exact(queries: Doubles, corpus: Doubles) -> Doubles:
 def _manhattan(queries: Block, corpus: Block) -> FirstPass:
     values: Floats = -to_host(distances.manhattan(*align(queries.rows, corpus.rows)))
     widest = np.abs(values).max(axis=1, initial=0.0).astype(np.float64)
-    return values, 2.0 * (corpus.rows.shape[1] + 8) * _EPS * widest + corpus.rows.shape[1] * _TINY
+    return values, 2.0 * (corpus.rows.shape[1] + 8) * _EPS * widest
 
 
 def _manhattan_exact(queries: Doubles, corpus: Doubles) -> Doubles:

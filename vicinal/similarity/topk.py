@@ -119,14 +119,14 @@ class _Best:
 
     def _floor(self, values: Floats) -> Floats:
         """What a value of an earlier or the next tile must reach to be a candidate, (queries,)."""
-        return (self.kth - 2.0 * self.margin).astype(values.dtype)
+        with np.errstate(over="ignore"):  # a floor that float32 cannot hold is out of reach, or no floor
+            return (self.kth - 2.0 * self.margin).astype(values.dtype)
 
     def _candidates(self, values: Floats) -> NDArray[np.bool_]:
         if self.seen >= self.k:
             floor = self._floor(values)
-            # Without a margin values are exact, and a later row that only equals the k-th loses to it.
-            floor = np.where(self.margin == 0, np.nextafter(floor, values.dtype.type(np.inf)), floor)
-            mask = values >= floor[:, None]
+            # A later row that is no better than this loses: where values are exact, to the lower row of the k-th.
+            mask = values > floor[:, None]
             if np.count_nonzero(mask) <= self.queries * self.crowd:
                 return np.asarray(mask)
         if values.shape[1] > self.k:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.backends.base import Arrays
+from vicinal.backends.base import Arrays, Bounds
 from vicinal.text.tokens import Tokens
 
 
@@ -28,7 +30,7 @@ def plan(
     >>> [(rows.tolist(), width) for rows, width in plan(np.array([3, 9, 2, 8]), 20, None, None)]
     [([1, 3], 10), ([0, 2], 4)]
     """
-    step = np.where(lengths <= 16, 2, np.where(lengths <= 64, 4, np.where(lengths <= 128, 8, 16)))
+    step = np.where(lengths <= 64, 2, np.where(lengths <= 128, 4, 8))
     widths = np.maximum(-(-lengths // step) * step, 1)
     if limit is not None:
         widths = np.minimum(widths, max(limit, int(lengths.max(initial=1))))
@@ -45,29 +47,32 @@ def plan(
     return batches
 
 
-def assemble(tokens: Tokens, rows: NDArray[np.int64], width: int, prompt: int, needs: frozenset[str]) -> Arrays:
-    """The inputs of a network for these rows, padded on the right to `width`.
+def padded(tokens: Tokens, bounds: Bounds, needs: frozenset[str]) -> Iterator[tuple[NDArray[np.int64], Arrays]]:
+    """Batches for a network that reads rows of equal length, padded on the right.
 
     Args:
-        prompt: leading tokens that pooling leaves out.
         needs: the inputs that the network reads, see `backends.base.INPUTS`.
+
+    Yields:
+        Rows of the window, and the network's inputs for them.
     """
-    starts, lengths = tokens.starts[rows], tokens.lengths[rows]
-    index = np.arange(width, dtype=np.int32)
-    mask = index < lengths[:, None]
-    where = (starts[:, None] + index)[mask]
-    ids = np.zeros(mask.shape, np.int32)
-    ids[mask] = tokens.ids[where]
-    feeds: Arrays = {"ids": ids, "mask": mask, "index": index}
-    if "types" in needs:
-        feeds["types"] = np.zeros(mask.shape, np.int32)
-        if tokens.types is not None:
-            feeds["types"][mask] = tokens.types[where]
-    if "positions" in needs:
-        feeds["positions"] = np.where(mask, index, 0)
-    feeds["pool"] = mask & (index >= prompt) if prompt else mask
-    if "first" in needs:
-        feeds["first"] = np.where(lengths > prompt, prompt, 0).astype(np.int32)
-    if "last" in needs:
-        feeds["last"] = np.maximum(lengths - 1, 0).astype(np.int32)
-    return feeds
+    for rows, width in plan(tokens.lengths, bounds.tokens, bounds.rows, bounds.limit):
+        starts, lengths = tokens.starts[rows], tokens.lengths[rows]
+        index = np.arange(width, dtype=np.int32)
+        mask = index < lengths[:, None]
+        where = (starts[:, None] + index)[mask]
+        ids = np.zeros(mask.shape, np.int32)
+        ids[mask] = tokens.ids[where]
+        feeds: Arrays = {"ids": ids, "mask": mask, "index": index}
+        if "types" in needs:
+            feeds["types"] = np.zeros(mask.shape, np.int32)
+            if tokens.types is not None:
+                feeds["types"][mask] = tokens.types[where]
+        if "positions" in needs:
+            feeds["positions"] = np.where(mask, index, 0)
+        feeds["pool"] = mask & (index >= bounds.prompt) if bounds.prompt else mask
+        if "first" in needs:
+            feeds["first"] = np.where(lengths > bounds.prompt, bounds.prompt, 0).astype(np.int32)
+        if "last" in needs:
+            feeds["last"] = np.maximum(lengths - 1, 0).astype(np.int32)
+        yield rows, feeds

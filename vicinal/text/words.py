@@ -3,48 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from itertools import chain, repeat
+from collections.abc import Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-Ids = tuple[NDArray[np.int32], NDArray[np.int64]]
-"""Ids of some texts, one after the other, and how many each has."""
+from vicinal.text.tokens import Ids, plain, ranges
 
-_CHARACTERS = 1 << 19
-"""Of text that is tokenized at once: the library's own records take a hundred times the ids' memory."""
 _WORDS, _LONGEST = 1 << 17, 48
 """Words that are remembered, and characters that such a word may have: about 30 MB when full."""
 
 _TOGETHER = 64
 """Words that are tokenized as one text: a text of its own costs more than a word."""
-
-
-def plain(tokenizer: Tokenizer, texts: Sequence[str]) -> Ids:
-    """Ids of texts without special tokens, as the tokenizer itself has them."""
-    whole = sum(map(len, texts)) <= _CHARACTERS
-    rows: list[NDArray[np.int32]] = []
-    counts: list[int] = []
-    for portion in (texts,) if whole else _portions(texts):
-        found = [e.ids for e in tokenizer.encode_batch_fast(portion, add_special_tokens=False)]
-        sizes = list(map(len, found))
-        counts += sizes
-        rows.append(np.fromiter(chain.from_iterable(found), np.int32, sum(sizes)))
-    return rows[0] if whole else np.concatenate(rows), np.array(counts, np.int64)
-
-
-def _portions(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Texts in order, a bounded number of characters at a time."""
-    ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
-    first = 0
-    while first < len(texts):
-        done = ends[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(ends, done + _CHARACTERS, "right")))
-        yield texts[first:last]
-        first = last
 
 
 class _Known:
@@ -109,7 +82,7 @@ class WordCache:
         """Ids of texts without special tokens; what `plain` gives.
 
         Raises:
-            UnicodeEncodeError, TypeError: of the tokenizer, where a text holds half of a surrogate pair.
+            HalfCharacter: a text is no Unicode.
         """
         if not texts:
             return np.empty(0, np.int32), np.empty(0, np.int64)
@@ -167,13 +140,3 @@ def _room(array: NDArray[Any], size: int) -> NDArray[Any]:
     larger = np.zeros(max(size, 2 * len(array)), array.dtype)
     larger[: len(array)] = array
     return larger
-
-
-def ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """starts[0], starts[0] + 1, ... counts[0] of them, then those of starts[1], ...
-
-    >>> ranges(np.array([5, 20]), np.array([3, 2])).tolist()
-    [5, 6, 7, 20, 21]
-    """
-    ends = np.cumsum(counts)
-    return np.repeat(starts - ends + counts, counts) + np.arange(counts.sum())
