@@ -161,7 +161,9 @@ PROMPTED = [
         ask(prompt_name="extra"),
         prompts={"query": "cat of "},
     ),
-    prompt_case("passage", sentence_config(prompts={"passage": "old: "}), ask(prompt_name="passage"), ask("encode_query")),
+    prompt_case(
+        "passage", sentence_config(prompts={"passage": "old: "}), ask(prompt_name="passage"), ask("encode_query")
+    ),
     *(excluded(mode) for mode in (*ALL_MODES, list(ALL_MODES))),
 ]
 

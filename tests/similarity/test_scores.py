@@ -175,6 +175,7 @@ def test_forms_of_input(name: str, form: Any) -> None:
     float64 = isinstance(given, np.ndarray) and given.dtype == np.float64
     assert found.dtype == (np.float64 if float64 else np.float32)
     np.testing.assert_allclose(found, getattr(util, name)(a, a), atol=1e-6)
+    assert getattr(util, name)(a, given).dtype == found.dtype
 
 
 @pytest.mark.parametrize("name", GRIDS)

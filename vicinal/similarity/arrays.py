@@ -99,11 +99,13 @@ def as_float(matrix: Matrix) -> Matrix:
 
 
 def align(a: Matrix, b: Matrix) -> tuple[Matrix, Matrix]:
-    """Both as float arrays, or both as float tensors of one type on one device if either is a tensor."""
+    """Both as float arrays of one type, or both as tensors of one, on one device, if either is a tensor."""
     if is_tensor(a) or is_tensor(b):
         aligned: tuple[Matrix, Matrix] = tensors().align(a, b)
         return aligned
-    return as_float(a), as_float(b)
+    a, b = as_float(a), as_float(b)
+    kind = np.result_type(a, b)
+    return np.asarray(a, dtype=kind), np.asarray(b, dtype=kind)
 
 
 def to_host(matrix: Matrix) -> NDArray[Any]:
