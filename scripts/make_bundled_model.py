@@ -1,13 +1,13 @@
-"""Make the static embedding model that comes with vicinal: token vectors whose mean is near a teacher's vector of a text.
+"""Make the static model that comes with vicinal: a vector a token, whose mean is like a teacher's vector of a text.
 
     python scripts/make_bundled_model.py DATA_DIR [--teacher all-MiniLM-L6-v2] [--out vicinal/bundled/model]
 
 DATA_DIR holds the public texts that the model's card names. Needs vicinal, SciPy and the teacher; about 6 GB of memory,
 and on two cores a quarter of an hour for the teacher's vectors (kept in --work) and as long for the student.
 
-The student starts from the teacher's vectors of single tokens. It is first turned towards the teacher's vectors (cosine),
-then its similarities among the texts of a batch are fitted to the teacher's: the cross-entropy of one softmax over
-similarities against the other (relational distillation, as Fang et al. 2021, arXiv:2101.04731, and others have it).
+The student starts from the teacher's vectors of single tokens. First the vectors of texts are turned towards the
+teacher's (cosine), then its similarities among the texts of a batch are fitted to the teacher's: the cross-entropy of
+one softmax over similarities against the other (as Fang et al. 2021, arXiv:2101.04731, and others have it).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse
+import scipy.sparse  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from vicinal import SentenceTransformer
 from vicinal.loading.weights import Tensor, write_safetensors
 
-Floats = NDArray[np.float32]
+Floats = NDArray[Any]
 
 WIDTH = 256
 _HELD_OUT = 4000
@@ -39,12 +39,12 @@ _HELD_OUT = 4000
 _PORTION = 20_000
 _LIMIT = 254
 """Tokens of a text that the teacher reads."""
-_TEMPERATURE = 0.1
+_TEMPERATURE, _STEPS = 0.1, 3000
 
 # ---- texts -------------------------------------------------------------------------------------------------------
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"'(])")
-_CORPUS_EN = ("arxiv_abstract", "arxiv_title", "wikipedia_sentence", "book_paragraph", "medquad_answer")
+_CORPUS_EN = ("arxiv_abstract", "arxiv_title", "wikipedia_sentence", "book_paragraph")
 
 
 def _tsv(path: Path) -> Iterator[dict[str, str]]:
@@ -185,7 +185,7 @@ def start(teacher: SentenceTransformer, tokenizer: Tokenizer, texts: Any, target
     Both are centred and projected on the principal components of the targets. The weights of tokens are those of
     Arora et al. 2017 (smooth inverse frequency).
     """
-    names = [tokenizer.id_to_token(i).removeprefix("##") for i in range(tokenizer.get_vocab_size())]
+    names = [str(tokenizer.id_to_token(i)).removeprefix("##") for i in range(tokenizer.get_vocab_size())]
     tokens = teacher.encode(names, normalize_embeddings=True, truncation="ignore")
     centre = targets.mean(0)
     _, axes = np.linalg.eigh((targets - centre).T @ (targets - centre))
@@ -201,16 +201,16 @@ Loss = Callable[[Floats, NDArray[np.int64]], Floats]
 
 def towards(targets: Floats) -> Loss:
     """The mean of 1 - cosine with each text's target."""
-    return lambda z, batch: -targets[batch] / len(z)
+    return lambda z, batch: np.asarray(-targets[batch] / len(z))
 
 
 def alike(teacher: NDArray[np.float16], temperature: float) -> Loss:
-    """Cross-entropy between teacher and student of which other text of the batch is near: softmax(cosine / temperature)."""
+    """Cross-entropy of which other texts of the batch are near, softmax(cosine / temperature), teacher and student."""
 
     def gradient(z: Floats, batch: NDArray[np.int64]) -> Floats:
         t = teacher[batch].astype(np.float32)
         wrong = _nearness(z, temperature) - _nearness(t, temperature)
-        return (wrong @ z + wrong.T @ z) / len(z)  # the factor 1 / temperature is left to the learning rate
+        return np.asarray((wrong @ z + wrong.T @ z) / len(z))  # the factor 1 / temperature is left to the learning rate
 
     return gradient
 
@@ -219,7 +219,8 @@ def _nearness(z: Floats, temperature: float) -> Floats:
     s = z @ z.T / np.float32(temperature)
     np.fill_diagonal(s, -np.inf)
     np.exp(s - s.max(1, keepdims=True), out=s)
-    return s / s.sum(1, keepdims=True)
+    s /= s.sum(1, keepdims=True)
+    return np.asarray(s)
 
 
 @dataclass

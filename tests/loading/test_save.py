@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,13 @@ from tests import tiny
 from vicinal import SentenceTransformer
 from vicinal.errors import UnsupportedModel, ZeroVectorWarning
 from vicinal.loading import save as saving
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test pulls the plug: what the disk has when is not waited for."""
+    monkeypatch.setattr("os.fsync", lambda _: None)
+
 
 TEXTS = ["red apple", "the tax law " * 9, "", "query: the green"]
 PAIRS = [("red", "apple"), ("the tax law " * 9, "green " * 20)]

@@ -181,6 +181,6 @@ def test_a_strange_configuration_is_an_error_or_ignored(source: str, config: dic
         found = read(tmp_path)
     except DamagedModel as error:
         told = str(error)
-        assert "tokenizer_config.json" in told or "vocab.txt" in told  # noqa: PT017  # it may also be ignored
+        assert "tokenizer_config.json" in told or "vocab.txt" in told  # it may also be ignored
     else:
         assert tokens(found, "red")[1:-1] == ["red"]

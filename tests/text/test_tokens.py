@@ -199,7 +199,7 @@ def test_a_token_without_an_embedding() -> None:
 def test_a_token_with_a_huge_number(number: int) -> None:
     described = tiny.wordpiece()
     described["model"]["vocab"]["zebra"] = number
-    with pytest.raises(DamagedModel, match="tokens of larger numbers than any network has|has number"):
+    with pytest.raises(DamagedModel, match=r"tokens of larger numbers than any network has|has number"):
         tokenizer_of(Tokenizer.from_str(json.dumps(described)))(["zebra"], None)
 
 

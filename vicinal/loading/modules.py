@@ -337,8 +337,8 @@ def _static(reading: _Reading, at: str) -> StaticEmbedding:
 
 def _from_model2vec(reading: _Reading, at: str, found: Mapping[str, Tensor]) -> Tensor:
     """model2vec's names for a table: `embeddings`, the row of each token in `mapping`, its weight in `weights`."""
-    for name in found:
-        del reading.tensors[f"{at}/{name}"]
+    for name in ("embeddings", "mapping", "weights"):  # others stay, to be found unread
+        reading.tensors.pop(f"{at}/{name}", None)
     table = found["embeddings"]
     if (mapping := found.get("mapping")) is not None:
         rows = mapping.array

@@ -70,11 +70,13 @@ def _swap(new: Path, path: Path) -> None:
             kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(old, kept)
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-    path.rename(aside / path.name)
+    moved = aside / path.name
     try:
+        path.rename(moved)
         new.rename(path)
     except BaseException:
-        (aside / path.name).rename(path)
+        if moved.exists():
+            moved.rename(path)
         raise
     finally:
         if path.exists():

@@ -88,6 +88,9 @@ def read_tokenizer(folder: Folder, at: str, model_type: str | None, lower: bool 
     """
     prefix = f"{at}/" if at else ""
     config = folder.optional(f"{prefix}tokenizer_config.json")
+    if config.get("strip_accents") not in (None, True, False):
+        where = folder.path(f"{prefix}tokenizer_config.json")
+        raise DamagedModel(f"{where}: strip_accents must be true, false or null, not {config['strip_accents']!r}")
     kind = str(config.get("tokenizer_class") or "").removesuffix("Fast").removesuffix("Tokenizer")
     is_bert = kind in _BERT_CLASSES or (not kind and model_type in _BERT_MODELS)
     if folder.has(f"{prefix}tokenizer.json"):
@@ -139,10 +142,6 @@ def _described(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def _bert_normalizer(config: Mapping[str, Any]) -> dict[str, Any]:
-    if config.get("strip_accents") not in (None, True, False):
-        raise DamagedModel(
-            f"tokenizer_config.json: strip_accents must be true, false or null, not {config['strip_accents']!r}"
-        )
     return {
         "clean_text": True,
         "handle_chinese_chars": bool(config.get("tokenize_chinese_chars", True)),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from vicinal.errors import DamagedModel, MissingExtra, UnsafeModel
+from vicinal.errors import DamagedModel, MissingExtra, UnsafeModel, UnsupportedModel
 from vicinal.extras import require
 from vicinal.loading.weights import Tensor
 
@@ -27,16 +29,21 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
         raise UnsafeModel(
             f"{path} holds more than tensors, and reading it would run code of its own; it is refused ({error})"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:
         raise DamagedModel(f"{path} cannot be read ({error}): truncated or damaged. Get it again.") from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
+    if not named or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise DamagedModel(f"{path} is no checkpoint: it must hold tensors by name")
     return {name: _tensor(torch, name, value, path) for name, value in state.items()}
 
 
-def _tensor(torch: object, name: str, value: object, path: Path) -> Tensor:
+def _tensor(torch: Any, name: str, value: Any, path: Path) -> Tensor:
     """A torch tensor's memory as ours; bfloat16 by its bits."""
-    value = value.detach().contiguous()  # type: ignore[attr-defined]
-    if value.dtype == torch.bfloat16:  # type: ignore[attr-defined]
-        return Tensor(name, "BF16", value.view(torch.uint16).numpy(), path)  # type: ignore[attr-defined]
-    return Tensor(name, Tensor.of(name, value.numpy()).dtype, value.numpy(), path)  # type: ignore[attr-defined]
+    try:
+        value = value.detach().contiguous()
+        if value.dtype == torch.bfloat16:
+            return Tensor(name, "BF16", value.view(torch.uint16).numpy(), path)
+        return replace(Tensor.of(name, value.numpy()), file=path)
+    except (TypeError, KeyError, RuntimeError, NotImplementedError) as error:
+        kind = f"{value.dtype}, {value.layout}"
+        raise UnsupportedModel(f"{path}: tensor {name} ({kind}) is of a kind that is not read here") from error
