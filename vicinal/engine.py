@@ -82,13 +82,14 @@ class Engine:
         for route in parts.spec.routes.values():
             first, at = route.modules[0], route.folders[0]
             file = parts.tokenizers[at]
+            splits = WordCache.fits(file.tokenizer)
             if isinstance(first, StaticEmbedding):
                 # Tokenizing is most of a static model's work: a look-up a word pays.
-                ids = WordCache(file.tokenizer).ids if WordCache.fits(file.tokenizer) else None
-                tokenizer = TextTokenizer(file.tokenizer, first.tokens, _ANY, False, file.keep_end, ids)
+                ids = WordCache(file.tokenizer).ids if splits else None
+                tokenizer = TextTokenizer(file.tokenizer, first.tokens, _ANY, False, file.keep_end, splits, ids)
             else:
                 rows, types = first.network.vocab_size, first.network.type_vocab_size  # type: ignore[union-attr]
-                tokenizer = TextTokenizer(file.tokenizer, rows, types, keep_end=file.keep_end)
+                tokenizer = TextTokenizer(file.tokenizer, rows, types, True, file.keep_end, splits)
             self._tokenizers[at] = tokenizer
             self._program(route, ("sentence_embedding",))
         if checked:

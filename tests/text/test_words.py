@@ -14,8 +14,8 @@ from vicinal.text import tokens, words
 from vicinal.text.words import WordCache, plain
 
 _ADDED = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "<mask>")
-_PIECES = ("a", "b", "c", "##a", "##b", "##c", "abc", "##cab", "e", "##e", "i", "##i", "ss", "ß", "##1", "1", "中", "日",
-           "[", "]", "<", ">", "!", ",", "-", "'", "mask", "sep", "pad", "ο", "σ", "##σ", "##ς", "ς")  # fmt: skip
+_PIECES = ("a", "b", "c", "##a", "##b", "##c", "abc", "##cab", "e", "##e", "i", "##i", "ss", "ß", "##1", "1", "中",
+           "日", "[", "]", "<", ">", "!", ",", "-", "'", "mask", "sep", "pad", "ο", "σ", "##σ", "##ς", "ς")  # fmt: skip
 # what a normaliser, a pre-tokenizer or a search for added tokens might treat by its neighbours
 _HARD = ("a", "b", "C", "abc", "E", "e\u0301", "\u0301", "\u0327\u0301", "é", "I", "İ", "ß", "Σ", "ΟΣ", "ς", "中", "日",
          "1", "!", ",", "-", "'", "[", "]", "[SEP]", "[ SEP ]", "[sep]", "[PAD]", "[UNK]", "<mask>", "<mask", ">",
@@ -162,3 +162,14 @@ def test_plain_takes_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "_CHARACTERS", 4)
     again = plain(tokenizer, texts)
     assert (again[0].tolist(), again[1].tolist()) == (ids.tolist(), counts.tolist())
+
+
+@given(st.lists(st.text(alphabet="abc e\u0301中[]", max_size=60), min_size=1, max_size=5))
+def test_a_huge_text_is_tokenized_in_pieces(texts: list[str]) -> None:
+    tokenizer = bert()
+    wanted = plain(tokenizer, texts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokens, "_CHARACTERS", 4)
+        found = plain(tokenizer, texts, splits=True)
+    assert found[0].tolist() == wanted[0].tolist()
+    assert found[1].tolist() == wanted[1].tolist()

@@ -89,7 +89,7 @@ def available_threads() -> int:
     """Processors that this process may use: its affinity, within a container's quota. VICINAL_THREADS overrides."""
     if stated := os.environ.get("VICINAL_THREADS"):
         if not stated.isdigit() or int(stated) < 1:
-            raise ValueError(f"VICINAL_THREADS must be a positive integer, not {stated!r}")
+            raise Unavailable(f"VICINAL_THREADS must be a positive integer, not {stated!r}")
         return int(stated)
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(count, _quota(Path("/sys/fs/cgroup")) or count))

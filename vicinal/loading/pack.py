@@ -106,6 +106,10 @@ def _check(wheel: _Wheel) -> None:
         raise ModelNotFound(f"{wheel.folder} is not a folder; give the one that holds the model's files")
     if wheel.plan.missing:
         raise DamagedModel(f"the model at {wheel.folder} is not complete; missing: {'; '.join(wheel.plan.missing)}")
+    if not wheel.plan.weights:
+        raise DamagedModel(
+            f"the model at {wheel.folder} has no weights: its modules.json lists no module that has some"
+        )
     other = [name for name in wheel.plan.weights if not name.endswith((".safetensors", ".index.json"))]
     if wheel.dtype == "bfloat16" and other:
         raise UnsupportedModel(
