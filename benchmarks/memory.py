@@ -39,9 +39,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         size = write_large(Path(folder))
         peak, seconds = step("load", folder, options)
-        print(
-            f"a model of bge-large's size ({size / 1e6:.0f} MB of float32) at {options.dtype}, one text encoded:"
-        )
+        print(f"a model of bge-large's size ({size / 1e6:.0f} MB of float32) at {options.dtype}, one text encoded:")
         print(f"  peak {peak / 1e6:.0f} MB, {peak / size:.2f} times the file; {seconds:.1f} s")
     peak, seconds = step("mixture", options.model, options)
     print(f"{options.model} at {options.dtype}, 2,000 texts of 5 to 400 words and 100 of 5,000 words:")
