@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import shutil
 import subprocess
@@ -208,3 +209,36 @@ def test_closing_while_others_encode(folder: Path) -> None:
     next(vectors)
     model.close()
     assert next(vectors).shape == (22,)  # what was begun is not pulled away
+
+
+def test_a_closed_model_is_not_saved_or_named(tmp_path: Path) -> None:
+    """Its weights are gone: a folder without them must not replace a whole one."""
+    tiny.write_bert(tmp_path / "model")
+    model = SentenceTransformer(tmp_path / "model", dtype="float32")
+    model.close()
+    for use in (lambda: model.save(tmp_path / "model"), lambda: model.fingerprint, lambda: pickle.dumps(model)):
+        with pytest.raises(ValueError, match="this model is closed"):
+            use()
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+def test_a_forked_child_is_told_instead_of_hanging(tmp_path: Path) -> None:
+    code = """
+import os, sys, warnings
+warnings.simplefilter("ignore")
+from vicinal import SentenceTransformer, errors
+model = SentenceTransformer(sys.argv[1], dtype="float32")
+model.encode("red")
+if child := os.fork():
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+else:
+    try:
+        model.encode("red")
+    except errors.Unavailable as error:
+        os._exit(7 if "forked" in str(error) else 8)
+    os._exit(9)
+"""
+    folder = tiny.write_bert(tmp_path / "model")
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "7", done.stderr

@@ -63,7 +63,7 @@ def batching(batch_size: Any, batch_tokens: Any, truncation: Any) -> None:
         ValueError: a bound is no positive number, or `truncation` none of its values.
     """
     for name, value in (("batch_size", batch_size), ("batch_tokens", batch_tokens)):
-        if value is not None and (type(value) is not int or value < 1):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1):
             raise ValueError(f"{name} must be a positive integer, not {value!r}")
     if truncation not in TRUNCATIONS:
         raise ValueError(f"truncation must be one of {', '.join(map(repr, TRUNCATIONS))}, not {truncation!r}")
@@ -91,12 +91,27 @@ def max_length(kwargs: Mapping[str, Any]) -> int | None:
     return kwargs.get("model_max_length")
 
 
-def fillable(out: Any, shape: tuple[int, int]) -> NDArray[np.float32]:
+def states_only(out: Any, precision: Any, tensor: bool, normalize: bool) -> None:
+    """What has no meaning for token vectors.
+
+    Raises:
+        ValueError: one of these is given.
+    """
+    given = {"out": out is not None, "precision": precision != "float32", "convert_to_tensor": tensor,
+             "normalize_embeddings": normalize}  # fmt: skip
+    if names := [name for name, there in given.items() if there]:
+        raise ValueError(f"{', '.join(names)}: only for output_value='sentence_embedding'")
+
+
+def fillable(out: Any, shape: tuple[int, int], precision: str) -> NDArray[np.float32]:
     """An array that results can be written into.
 
     Raises:
-        TypeError: it is no float32 array. DimensionMismatch: it has another shape. ValueError: it is read-only.
+        TypeError: it is no float32 array. DimensionMismatch: it has another shape. ValueError: it is read-only, or
+            another precision is asked for.
     """
+    if precision != "float32":
+        raise ValueError(f"out takes float32 vectors; with precision={precision!r} leave it out")
     if not isinstance(out, np.ndarray) or out.dtype != np.float32:
         raise TypeError(f"out must be a float32 array, not {getattr(out, 'dtype', type(out).__name__)}")
     if out.shape != shape:

@@ -101,8 +101,7 @@ class Engine:
 
     def _program(self, route: Route, outputs: tuple[str, ...]) -> Program:
         with self._lock:
-            if self._closed:
-                raise ValueError("this model is closed; load it again")
+            self._open()
             found = self._programs.get((route.folders, outputs))
             if found is None:
                 found = self._static(route, outputs) or compile_graph(graph(route, self._weights, outputs), self.choice)
@@ -166,21 +165,28 @@ class Engine:
                     done, running = under_way.popleft()
                     yield window, done, running.result()
         finally:
-            for _, running in under_way:  # the caller stopped early: every request goes back
-                running.result()
+            for _, running in under_way:  # the caller stopped, or a batch failed: every request goes back
+                running.abandon()
 
     def read_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """The tensors that the networks read, by `"{module's folder}/{name}"`."""
+        self._open()
         return self._weights.read()
 
     def saved_parts(self) -> Parts:
         """What a saved model consists of: without the tensors that an overridden configuration leaves unread."""
+        self._open()
         if self._checked:
             return self.parts
         return replace(self.parts, tensors=dict(self._weights.read()))
 
     def __reduce__(self) -> tuple[type[Engine], tuple[Parts, Choice, bool]]:
+        self._open()
         return Engine, (self.parts, self.choice, self._checked)
+
+    def _open(self) -> None:
+        if self._closed:
+            raise ValueError("this model is closed; load it again")
 
     def close(self) -> None:
         """Let go of the graphs and the weights; calls under way end as they would."""

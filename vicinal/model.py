@@ -165,7 +165,7 @@ class Model:
     def tokenize(self, texts: Any, prompt: str | None = None, **options: Any) -> dict[str, NDArray[Any]]:
         """The network's inputs for texts: input_ids, attention_mask and token_type_ids, (texts, longest) int64."""
         spec = self._spec
-        rows, _, _, task = read(spec, texts, prompt, None, options.pop("task", None))
+        rows, _, _, task = read(spec, texts, prompt or "", None, options.pop("task", None))
         if options:
             raise TypeError(f"tokenize() got unknown arguments: {', '.join(options)}")
         route = spec.route(task)

@@ -106,7 +106,7 @@ class SentenceTransformer(Model):
         self._budget = _BATCH_TOKENS[choice.backend]
         self.model_card_data = model_card_data
         self.trust_remote_code = trust_remote_code
-        self._supplied = set(opened.supplied) - set(prompts or {})
+        self._supplied = {name: prompt for name, prompt in opened.supplied.items() if name not in (prompts or {})}
         if (length := arguments.max_length({**(tokenizer_kwargs or {}), **(processor_kwargs or {})})) is not None:
             self.max_seq_length = length
         self.default_prompt_name = spec.default_prompt_name if default_prompt_name is None else default_prompt_name
@@ -177,19 +177,20 @@ class SentenceTransformer(Model):
         route = spec.only or spec.route(task)
         skipped = prompt_length(self._engine, route, prefix) if prefix else 0
         job = Job(route, _ENCODED, Bounds(batch_tokens or self._budget, batch_size, route.max_length, skipped))
-        if output_value != "sentence_embedding":
-            job = replace(job, outputs=("token_embeddings", *_ENCODED))
-            try:
-                return self._states(texts, job, output_value, single, truncation)
-            except HalfCharacter as error:
-                raise report.half_character(error.text, texts) from None
         if truncate_dim is not None:
             arguments.dims(truncate_dim)
         dims = min(truncate_dim or spec.truncate_dim or route.width, route.width)
+        if output_value != "sentence_embedding":
+            arguments.states_only(out, precision, convert_to_tensor, normalize_embeddings)
+            job = replace(job, outputs=("token_embeddings", *_ENCODED))
+            try:
+                return self._states(texts, job, output_value, single, truncation, dims)
+            except HalfCharacter as error:
+                raise report.half_character(error.text, texts) from None
         if out is None:
             vectors = np.empty((len(texts), dims), np.float32)
         else:
-            vectors = arguments.fillable(out, (len(texts), dims))
+            vectors = arguments.fillable(out, (len(texts), dims), precision)
         if texts:
             try:
                 self._fill(vectors, texts, job, normalize_embeddings, truncation, show_progress_bar)
@@ -258,24 +259,23 @@ class SentenceTransformer(Model):
             report.warn(report.zero(sorted(zero)), ZeroVectorWarning)
 
     def encode_query(self, inputs: Any = NOTHING, prompt_name: str | None = None, prompt: str | None = None,
-                     **options: Any) -> Any:  # fmt: skip
+                     *more: Any, **options: Any) -> Any:  # fmt: skip
         """`encode` with the model's prompt for queries, and its route for them where it has several."""
         if prompt_name is None and prompt is None:
             prompt_name = self._prompt_for(("query",))
-        return self.encode(inputs, prompt_name, prompt, **{"task": "query", **options})
+        return self.encode(inputs, prompt_name, prompt, *more, **{"task": "query", **options})
 
     def encode_document(self, inputs: Any = NOTHING, prompt_name: str | None = None, prompt: str | None = None,
-                        **options: Any) -> Any:  # fmt: skip
+                        *more: Any, **options: Any) -> Any:  # fmt: skip
         """`encode` with the prompt for documents ("document", "passage" or "corpus"), and the route for them."""
         if prompt_name is None and prompt is None:
             prompt_name = self._prompt_for(_DOCUMENT_PROMPTS)
-        return self.encode(inputs, prompt_name, prompt, **{"task": "document", **options})
+        return self.encode(inputs, prompt_name, prompt, *more, **{"task": "document", **options})
 
     def _prompt_for(self, names: tuple[str, ...]) -> str | None:
         prompts = self._spec.prompts
         name = next((name for name in names if prompts.get(name)), next((n for n in names if n in prompts), None))
-        if name in self._supplied:
-            self._supplied.discard(name)
+        if name is not None and self._supplied.pop(name, None) == prompts[name]:
             report.warn(
                 f"{self.name} was trained with the prompt {prompts[name]!r} for {name}s, which its files do not state; "
                 f"it is put in front. prompts={{{name!r}: ''}} disables it.",
@@ -326,7 +326,7 @@ class SentenceTransformer(Model):
             done += len(portion)
 
     def _states(
-        self, texts: Sequence[Text], job: Job, output_value: str | None, single: bool, truncation: Truncation
+        self, texts: Sequence[Text], job: Job, output_value: str | None, single: bool, truncation: Truncation, dims: int
     ) -> list[Any] | dict[str, NDArray[Any]] | NDArray[Any]:
         """Token vectors of each text, or everything that the graph makes of it; padding is cut."""
         if output_value not in ("token_embeddings", None):
@@ -343,6 +343,7 @@ class SentenceTransformer(Model):
                 continue
             if not all(np.isfinite(array).all() for array in arrays.values()):
                 raise NonFiniteEmbedding(report.broken(rows + window.start, self.name))
+            arrays["sentence_embedding"] = arrays["sentence_embedding"][:, :dims]
             for i, row in enumerate(rows.tolist()):
                 item = everything(window.tokens, row, i, arrays)
                 results[window.start + row] = item if output_value is None else item[output_value]

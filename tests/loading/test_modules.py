@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from tests import tiny
 from vicinal import SentenceTransformer
-from vicinal.errors import DamagedModel, ModelWarning, UnsafeModel
+from vicinal.errors import DamagedModel, ModelWarning, UnsafeModel, UnsupportedModel
 from vicinal.loading.checkpoint import read_weights
 from vicinal.loading.folder import Folder
 from vicinal.loading.modules import Parts, class_name, read_model, with_prompts
@@ -171,11 +171,22 @@ def test_routers(file: str, parameters: Any, default: str | None, tmp_path: Path
     assert [r.folders for r in found.spec.routes.values()] == [("one", "1_Normalize"), ("two", "1_Normalize")]
     assert found.spec.default_route == default
     assert found.spec.route("b") is found.spec.routes["b"]
+    with pytest.raises(ValueError, match=r"a route for each of a, b, none for task='c'"):
+        found.spec.route("c")  # a wrong name must not pass for the default
     if default is None:
-        with pytest.raises(ValueError, match=r"a route for each of a, b and no default.*not task='c'"):
-            found.spec.route("c")
+        with pytest.raises(ValueError, match=r"a route for each of a, b, none for task=None"):
+            found.spec.route(None)
     else:
-        assert found.spec.route("c") is found.spec.routes[default]
+        assert found.spec.route(None) is found.spec.routes[default]
+
+
+def test_routers_that_map_routes_are_refused(tmp_path: Path) -> None:
+    tiny.write_static(tmp_path / "one")
+    tiny.write_json(tmp_path / "modules.json", tiny.modules(("Router", "")))
+    config = {"types": {"one": "sentence_transformers.models.StaticEmbedding"}, "structure": {"a": ["one"]}}
+    tiny.write_json(tmp_path / "router_config.json", {**config, "parameters": {"route_mappings": {"('q', None)": "a"}}})
+    with pytest.raises(UnsupportedModel, match=r"router_config.json: route_mappings are not handled"):
+        read(tmp_path)
 
 
 def test_model2vec(tmp_path: Path) -> None:

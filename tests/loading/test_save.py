@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests import tiny
 from vicinal import SentenceTransformer
-from vicinal.errors import UnsupportedModel, ZeroVectorWarning
+from vicinal.errors import UnsafeModel, UnsupportedModel, ZeroVectorWarning
 from vicinal.loading import save as saving
 
 
@@ -312,3 +312,31 @@ def test_the_card(tmp_path: Path) -> None:
     (tmp_path / "model/README.md").write_text("its own", "utf-8")
     load(tmp_path / "model").save(tmp_path / "kept")
     assert (tmp_path / "kept/README.md").read_text("utf-8") == "its own"
+
+
+def test_what_else_stands_in_the_folder_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Links, empty folders, the working directory itself: they are as they were, and the new model is there."""
+    model = load(tiny.write_bert(tmp_path / "model"))
+    home = tmp_path / "home"
+    (home / ".git/refs/heads").mkdir(parents=True)
+    (home / "data").symlink_to(tmp_path / "model")
+    (home / "dangling").symlink_to(tmp_path / "nowhere")
+    (home / "pytorch_model.bin").write_bytes(b"old weights")
+    monkeypatch.chdir(home)
+    model.save(".")
+    assert Path.cwd() == home
+    assert (home / ".git/refs/heads").is_dir()
+    assert (home / "data").is_symlink()
+    assert (home / "dangling").is_symlink()
+    assert not (home / "pytorch_model.bin").exists()
+    assert np.array_equal(load(home).encode("red apple"), model.encode("red apple"))
+
+
+def test_a_card_is_not_read_through_a_link_out_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("not for anyone")
+    folder = tiny.write_bert(tmp_path / "model")
+    (folder / "README.md").symlink_to(tmp_path / "secret")
+    model = load(folder)
+    with pytest.raises(UnsafeModel, match="outside the model's folder"):
+        model.save(tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from hypothesis import HealthCheck, settings
 
 from vicinal import util
+
+# A machine that is busy is slow: neither an example nor the drawing of it is timed.
+untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.similarity import brute
+from tests.similarity.brute import untimed
 from vicinal.errors import NonFiniteEmbedding
 from vicinal.similarity import clustering
 from vicinal.util import community_detection
@@ -41,7 +42,7 @@ def test_communities_are_the_peers(batch_size: int, peer: dict[str, np.ndarray])
         assert community_detection(peer["clustered"], threshold, least, batch_size) == expected, (threshold, least)
 
 
-@settings(deadline=None)
+@untimed
 @given(
     seed=st.integers(0, 9999),
     n=st.integers(1, 90),

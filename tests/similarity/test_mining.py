@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.similarity import brute
+from tests.similarity.brute import untimed
 from vicinal import util
 from vicinal.errors import NonFiniteEmbedding
 from vicinal.util import paraphrase_mining, paraphrase_mining_embeddings
@@ -41,7 +42,7 @@ def test_form_of_a_row() -> None:
     assert [type(value) for value in rows[0]] == [float, int, int]
 
 
-@settings(deadline=None)
+@untimed
 @given(data=st.data())
 def test_ties_go_to_the_lower_rows(data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
@@ -70,7 +71,7 @@ def _as_searched(scores: np.ndarray, k: int, most: int) -> list[list[float | int
     return sorted(near, key=lambda row: (-row[0], row[1:]))[:most]
 
 
-@settings(deadline=None)
+@untimed
 @given(seed=st.integers(0, 99), k=st.integers(1, 12), most=st.integers(1, 300))
 def test_pairs_are_the_definition(seed: int, k: int, most: int) -> None:
     embeddings = np.random.default_rng(seed).standard_normal((40, 9))

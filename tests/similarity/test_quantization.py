@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from tests.similarity.brute import untimed
 from vicinal.errors import DimensionMismatch, NonFiniteEmbedding, VicinalWarning
 from vicinal.util import quantize_embeddings
 
@@ -81,7 +82,7 @@ def test_by_hand() -> None:
     assert quantize_embeddings([[1.0, -1.0, 0.0, 2.0, -3.0, 1.0, 1.0, 0.5, 9.0]], "binary").tolist() == [[23, 0]]
 
 
-@settings(deadline=None)
+@untimed
 @given(
     embeddings=arrays(np.float32, (4, 3), elements=st.floats(-(2.0**120), 2.0**120, width=32)),
     ranges=arrays(np.float32, (2, 3), elements=st.floats(-(2.0**100), 2.0**100, width=32)).map(
@@ -99,7 +100,7 @@ def test_outside_the_ranges_is_clipped(embeddings: np.ndarray, ranges: np.ndarra
     np.testing.assert_array_equal(quantize_embeddings(embeddings, "int8", ranges), found.astype(int) - 128)
 
 
-@settings(deadline=None)
+@untimed
 @given(arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(1, 20)), elements=st.floats(-1, 1, width=32)))
 def test_bits_are_signs(embeddings: np.ndarray) -> None:
     bits = np.unpackbits(quantize_embeddings(embeddings, "ubinary"), axis=1)[:, : embeddings.shape[1]]

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from tests.similarity.brute import FUNCTIONS
+from tests.similarity.brute import FUNCTIONS, untimed
 from vicinal import util
 from vicinal.errors import DimensionMismatch
 from vicinal.util import SimilarityFunction
@@ -58,7 +58,7 @@ def test_normalize_is_the_peers(peer: dict[str, np.ndarray]) -> None:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-@settings(deadline=None)
+@untimed
 @given(pair=vectors())
 def test_grid_is_the_definition_in_float64(name: str, pair: tuple[np.ndarray, np.ndarray]) -> None:
     fast, slow = FUNCTIONS[name]
@@ -75,7 +75,7 @@ def test_grid_is_the_definition_in_float64(name: str, pair: tuple[np.ndarray, np
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-@settings(deadline=None)
+@untimed
 @given(pair=vectors(np.float32, 100.0))
 def test_grid_is_the_definition_in_float32(name: str, pair: tuple[np.ndarray, np.ndarray]) -> None:
     fast, slow = FUNCTIONS[name]
@@ -88,7 +88,7 @@ def test_grid_is_the_definition_in_float32(name: str, pair: tuple[np.ndarray, np
 
 
 @pytest.mark.parametrize("name", GRIDS)
-@settings(deadline=None)
+@untimed
 @given(pair=vectors())
 def test_pairwise_is_the_diagonal(name: str, pair: tuple[np.ndarray, np.ndarray]) -> None:
     n = min(map(len, pair))
@@ -97,7 +97,7 @@ def test_pairwise_is_the_diagonal(name: str, pair: tuple[np.ndarray, np.ndarray]
     np.testing.assert_allclose(getattr(util, f"pairwise_{name}")(a, b), whole, rtol=1e-7, atol=1e-6)
 
 
-@settings(deadline=None)
+@untimed
 @given(pair=vectors(), powers=st.tuples(st.integers(-400, 400), st.integers(-400, 400)))
 def test_cosine_knows_no_length(pair: tuple[np.ndarray, np.ndarray], powers: tuple[int, int]) -> None:
     a, b = (np.where(np.abs(side) < 1e-3, 0.0, side) for side in pair)
@@ -244,7 +244,7 @@ def test_inputs_are_left_alone() -> None:
     util.normalize_embeddings(a)
 
 
-@settings(deadline=None)
+@untimed
 @given(arrays(np.float32, array_shapes(min_dims=1, max_dims=3), elements=st.floats(-10, 10, width=32)))
 def test_normalized_length(x: np.ndarray) -> None:
     found = util.normalize_embeddings(x)

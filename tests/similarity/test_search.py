@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.similarity import brute
-from tests.similarity.brute import FUNCTIONS
+from tests.similarity.brute import FUNCTIONS, untimed
 from vicinal import util
 from vicinal.errors import DimensionMismatch, NonFiniteEmbedding
 from vicinal.similarity import topk
@@ -71,7 +71,7 @@ def integer_searches(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["dot", "euclidean", "manhattan"])
-@settings(max_examples=200, deadline=None)
+@settings(untimed, max_examples=200)
 @given(case=integer_searches())
 def test_ties_go_to_the_lower_row(name: str, case: dict[str, Any]) -> None:
     fast, slow = FUNCTIONS[name]
@@ -80,7 +80,7 @@ def test_ties_go_to_the_lower_row(name: str, case: dict[str, Any]) -> None:
     check_against(expected, hits, case["top_k"])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(untimed, max_examples=200)
 @given(case=integer_searches())
 def test_equal_rows_tie_under_cosine(case: dict[str, Any]) -> None:
     hits = semantic_search(**case)
@@ -322,7 +322,7 @@ def test_own_score_function() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, np.int32, np.bool_])
-@settings(deadline=None)
+@untimed
 @given(data=st.data())
 def test_own_scores_may_tie(dtype: Any, data: st.DataObject) -> None:
     n, k = data.draw(st.integers(1, 50)), data.draw(st.integers(1, 60))

@@ -251,7 +251,7 @@ def test_many_threads_with_limits_of_their_own() -> None:
 def test_long_texts_are_tokenized_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = ["red apple", "", "tax " * 50, "law", "the " * 3, "x" * 30]
     whole = WORDPIECE(batch, 9)
-    monkeypatch.setattr("vicinal.text.tokens._CHARACTERS", 11)
+    monkeypatch.setattr("vicinal.text.tokens.CHARACTERS", 11)
     parts = WORDPIECE(batch, 9)
     assert rows(parts) == rows(whole)
     assert parts.full.tolist() == whole.full.tolist()

@@ -159,7 +159,7 @@ def test_plain_takes_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = bert()
     texts = ["a b", "", "abc", "c" * 30, "a"]
     ids, counts = plain(tokenizer, texts)
-    monkeypatch.setattr(tokens, "_CHARACTERS", 4)
+    monkeypatch.setattr(tokens, "CHARACTERS", 4)
     again = plain(tokenizer, texts)
     assert (again[0].tolist(), again[1].tolist()) == (ids.tolist(), counts.tolist())
 
@@ -169,7 +169,7 @@ def test_a_huge_text_is_tokenized_in_pieces(texts: list[str]) -> None:
     tokenizer = bert()
     wanted = plain(tokenizer, texts)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tokens, "_CHARACTERS", 4)
+        patch.setattr(tokens, "CHARACTERS", 4)
         found = plain(tokenizer, texts, splits=True)
     assert found[0].tolist() == wanted[0].tolist()
     assert found[1].tolist() == wanted[1].tolist()

@@ -127,6 +127,9 @@ class Pending(Protocol):
     def result(self) -> Arrays:
         """Wait for it; outputs by name, the caller's own. To be called exactly once."""
 
+    def abandon(self) -> None:
+        """Instead: wait for it and drop what it gives, an error too."""
+
 
 class Program(Protocol):
     """A compiled graph; safe to use from many threads."""

@@ -121,6 +121,9 @@ _UNARY: Mapping[str, Any] = {
 class _Done:
     arrays: Arrays
 
+    def abandon(self) -> None:
+        pass
+
     def result(self) -> Arrays:
         return self.arrays
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import queue
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -192,7 +194,7 @@ class OpenVinoProgram:
 
     def __init__(self, model: Any, kept: list[Any], inputs: frozenset[str], outputs: tuple[str, ...]) -> None:
         self.inputs, self.outputs, self._kept = inputs, outputs, kept
-        self._model = model
+        self._model, self._process = model, os.getpid()
         # One request computes a stream's batch while the next is being prepared.
         requests = model.get_property("NUM_STREAMS") + 1
         self.free: queue.LifoQueue[Any] = queue.LifoQueue()
@@ -200,6 +202,11 @@ class OpenVinoProgram:
             self.free.put(model.create_infer_request())
 
     def start(self, feeds: Arrays, wait: bool) -> _Running | None:
+        if os.getpid() != self._process:
+            raise Unavailable(
+                "this model was loaded before the process forked, and its threads are not here: load it in each "
+                "worker, or start workers with 'spawn'"
+            )
         try:
             request = self.free.get(block=wait)
         except queue.Empty:
@@ -229,6 +236,10 @@ class _Running:
             }
         finally:
             self.program.free.put(self.request)
+
+    def abandon(self) -> None:
+        with suppress(RuntimeError):
+            self.result()
 
 
 def compile_graph(build: Build, dtype: Literal["float32", "bfloat16", "int8"], threads: int) -> OpenVinoProgram:

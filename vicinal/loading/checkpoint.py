@@ -29,7 +29,13 @@ def read_weights(folder: Folder, at: str) -> dict[str, Tensor]:
         from vicinal.backends.torch.pickled import read_pickled
 
         return read_pickled(folder.path(prefix + PICKLED))
-    for name in ("tf_model.h5", "flax_model.msgpack", "adapter_model.safetensors"):
+    for name in (
+        "pytorch_model.bin.index.json",
+        "adapter_model.bin",
+        "tf_model.h5",
+        "flax_model.msgpack",
+        "adapter_model.safetensors",
+    ):
         if folder.has(prefix + name):
             raise UnsupportedModel(f"{folder.path(prefix + name)}: these weights are not read here, only {SINGLE}")
     raise DamagedModel(

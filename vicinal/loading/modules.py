@@ -150,6 +150,8 @@ def _routes(reading: _Reading) -> tuple[dict[str, Route], str | None]:
             raise ValueError("a route without modules")
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DamagedModel(f"{reading.folder.path(names[0])}: not a router's configuration ({error!r})") from error
+    if parameters.get("route_mappings"):
+        raise UnsupportedModel(f"{reading.folder.path(names[0])}: route_mappings are not handled here")
     default = parameters.get("default_route")
     if default is None and parameters.get("allow_empty_key", True):
         default = next(iter(branches), None)

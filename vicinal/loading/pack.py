@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.errors import DamagedModel, ModelNotFound, UnsupportedModel
+from vicinal.loading.folder import Folder
 from vicinal.loading.layout import Plan, on_disk, plan
 from vicinal.loading.packages import GROUP, STATEMENT
 from vicinal.loading.weights import Tensor, read_safetensors
@@ -132,7 +133,7 @@ def _write(wheel: _Wheel, archive: zipfile.ZipFile) -> None:
         name: add(f"{wheel.package}/model/{name}", *_pieces(wheel, name))
         for name in (*wheel.plan.small, *wheel.plan.weights)
     }
-    licence = _licence(wheel.folder / "README.md")
+    licence = _licence(Folder(wheel.folder).path("README.md"))
     statement = {
         "id": wheel.model_id, "revision": wheel.revision, "license": licence, "dtype": wheel.dtype, "files": hashes,
     }  # fmt: skip
@@ -165,7 +166,7 @@ def _store(archive: zipfile.ZipFile, name: str, pieces: Iterable[bytes | memoryv
 
 def _pieces(wheel: _Wheel, name: str) -> tuple[Iterable[bytes | memoryview], int]:
     """A model's file piece by piece, and its size."""
-    path = wheel.folder / name
+    path = Folder(wheel.folder).path(name)
     if wheel.dtype == "bfloat16" and name.endswith(".safetensors"):
         tensors = _widest_first(path)
         header = _header(tensors)

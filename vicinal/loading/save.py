@@ -6,11 +6,12 @@ import json
 import os
 import re
 import shutil
-import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
 import vicinal
+from vicinal.loading.folder import Folder
 from vicinal.loading.modules import DENSE_ACTIVATIONS, OLD_POOLING, Parts
 from vicinal.loading.spec import Dense, LayerNorm, Module, Normalize, Pooling, Route, Spec, StaticEmbedding, Transformer
 from vicinal.loading.weights import plain_table, write_safetensors
@@ -26,7 +27,8 @@ _EXPORTS = ("onnx", "openvino")
 
 
 def save_model(path: Path, spec: Spec, parts: Parts, source: Path, card: tuple[str, list[str]] | None) -> None:
-    """Write the folder beside `path`, then put it in its place; other files that stand there are kept.
+    """Write the folder beside `path`, then put it in its place. Other files that stand there are not touched: then
+    each file is put in its place by itself, `modules.json` last.
 
     Args:
         source: the folder that the model was loaded from, whose README.md stays the card.
@@ -39,9 +41,9 @@ def save_model(path: Path, spec: Spec, parts: Parts, source: Path, card: tuple[s
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f"{path} is a file; a model is saved as a folder")
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    new = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+    new.mkdir()
     try:
-        os.chmod(new, 0o777 & ~_umask())
         _write(new, spec, parts)
         if card is not None:
             _write_card(new / "README.md", source, spec, *card)
@@ -50,27 +52,16 @@ def save_model(path: Path, spec: Spec, parts: Parts, source: Path, card: tuple[s
         shutil.rmtree(new, ignore_errors=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def _swap(new: Path, path: Path) -> None:
     """Put a folder in the place of another, which stays whole until the last moment."""
     if not path.exists():
         new.rename(path)
         return
     modules = _old_modules(path)
-    for old in path.rglob("*"):
-        relative = old.relative_to(path)
-        stale = relative.parts[0] in modules or (len(relative.parts) == 1 and _STALE.fullmatch(old.name))
-        kept = new / relative
-        if old.is_file() and not kept.exists() and not stale:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(old, kept)
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-    moved = aside / path.name
+    stale = [old for old in path.iterdir() if old.name in modules or (old.is_file() and _STALE.fullmatch(old.name))]
+    if len(stale) < len(list(path.iterdir())) or os.path.samefile(path, os.curdir) or os.path.ismount(path):
+        return _replace_files(new, path, stale)
+    moved = path.parent / f".{path.name}.old.{uuid.uuid4().hex}"
     try:
         path.rename(moved)
         new.rename(path)
@@ -78,9 +69,22 @@ def _swap(new: Path, path: Path) -> None:
         if moved.exists():
             moved.rename(path)
         raise
-    finally:
-        if path.exists():
-            shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(moved, ignore_errors=True)
+
+
+def _replace_files(new: Path, path: Path, stale: list[Path]) -> None:
+    """Where other things stand in the folder too, or it must stay itself: file by file, modules.json last."""
+    files = sorted((file for file in new.rglob("*") if file.is_file()), key=lambda file: file.name == "modules.json")
+    kept = set()
+    for file in files:
+        target = path / file.relative_to(new)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(target)
+        kept.add(target)
+    for old in stale:
+        for file in [old] if old.is_file() else sorted(old.rglob("*"), reverse=True):
+            if file.is_file() and file not in kept:
+                file.unlink()
 
 
 def _old_modules(path: Path) -> set[str]:
@@ -196,9 +200,8 @@ def _config(module: Module) -> dict[str, Any]:
 
 
 def _write_card(path: Path, source: Path, spec: Spec, name: str, data: list[str]) -> None:
-    own = source / "README.md"
-    if own.is_file():
-        shutil.copyfile(own, path)
+    if (own := Folder(source)).has("README.md"):
+        shutil.copyfile(own.path("README.md"), path)
         return
     head = ["---", "library_name: sentence-transformers", "pipeline_tag: sentence-similarity",
             "tags:", "- sentence-transformers", "- feature-extraction", "- vicinal"]  # fmt: skip

@@ -166,11 +166,11 @@ class Spec:
         """
         if self.only is not None:
             return self.only
-        name = task if task in self.routes else self.default_route
+        name = self.default_route if task is None else task
         if name is None or name not in self.routes:
             raise ValueError(
-                f"this model has a route for each of {', '.join(self.routes)} and no default: use encode_query or "
-                f"encode_document, or encode(..., task=...) with one of them, not task={task!r}"
+                f"this model has a route for each of {', '.join(self.routes)}, none for task={task!r}: "
+                "encode(..., task=...) takes one of them"
             )
         return self.routes[name]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vicinal.similarity.arrays import Doubles, Floats, Indices, Matrix, take
 from vicinal.similarity.measures import Block, FirstPass, Measure, block
 
-_TILE_BYTES = 8 << 20  # of corpus rows in float32 at a time
+_TILE_BYTES = 4 << 20  # of corpus rows in float32 at a time
 _TILE_SCORES = 1 << 22  # scores at a time
 _CHUNK = 4096  # queries at a time, at most
 _PAIR_NUMBERS = 1 << 17  # float64 numbers at a time, when candidates are scored exactly

@@ -85,8 +85,11 @@ def _unwrapped(texts: list[Any], spec: Spec, task: str | None) -> tuple[list[Any
     """`{"text": t}` to t, and `{"query": t}` to t with its route."""
     keys = {key for text in texts if isinstance(text, Mapping) for key in text}
     if keys == {"text"}:
+        for i, text in enumerate(texts):
+            if isinstance(text, Mapping) and "text" not in text:
+                raise InvalidInput(f"row {i} is an empty mapping; it needs the key 'text'")
         return [text["text"] if isinstance(text, Mapping) else text for text in texts], task
-    if len(spec.routes) > 1 and len(keys) == 1 and all(isinstance(text, Mapping) for text in texts):
+    if len(spec.routes) > 1 and len(keys) == 1 and all(isinstance(text, Mapping) and text for text in texts):
         key = next(iter(keys))
         if key in spec.routes:
             return [text[key] for text in texts], key

@@ -19,7 +19,7 @@ Text = str | tuple[str, str]
 Ids = tuple[NDArray[np.int32], NDArray[np.int64]]
 """Ids of some texts, one after the other, and how many each has."""
 
-_CHARACTERS = 1 << 19
+CHARACTERS = 1 << 19
 """Of text that is tokenized at once: the library's own records take a hundred times the ids' memory."""
 _PROBES = 1000
 """Words of a vocabulary that are tried to learn the frame, where the letter "a" is none."""
@@ -243,14 +243,14 @@ def plain(tokenizer: Tokenizer, texts: Sequence[str], splits: bool = False) -> I
     Raises:
         HalfCharacter: a text is no Unicode. DamagedModel: the tokenizer fails.
     """
-    whole = sum(map(len, texts)) <= _CHARACTERS
-    if splits and not whole and max(map(len, texts)) > _CHARACTERS:
+    whole = sum(map(len, texts)) <= CHARACTERS
+    if splits and not whole and max(map(len, texts)) > CHARACTERS:
         pieces = [list(_pieces(text)) for text in texts]
-        ids, sizes = plain(tokenizer, [piece for parts in pieces for piece in parts])
-        return ids, np.add.reduceat(sizes, np.cumsum([0, *map(len, pieces[:-1])]))
+        ids, lengths = plain(tokenizer, [piece for parts in pieces for piece in parts])
+        return ids, np.add.reduceat(lengths, np.cumsum([0, *map(len, pieces[:-1])]))
     rows: list[NDArray[np.int32]] = []
     counts: list[int] = []
-    for portion in (texts,) if whole else _portions(texts):
+    for portion in (texts,) if whole else portions(texts):
         try:
             found = [e.ids for e in tokenizer.encode_batch_fast(portion, add_special_tokens=False)]
         except (UnicodeEncodeError, TypeError) as error:
@@ -269,9 +269,9 @@ def plain(tokenizer: Tokenizer, texts: Sequence[str], splits: bool = False) -> I
 def _pieces(text: str) -> Iterator[str]:
     """The text, cut at spaces into bounded pieces; a longer run without a space stays whole."""
     first = 0
-    while len(text) - first > _CHARACTERS:
-        last = text.rfind(" ", first, first + _CHARACTERS)
-        last = last if last >= 0 else text.find(" ", first + _CHARACTERS)
+    while len(text) - first > CHARACTERS:
+        last = text.rfind(" ", first, first + CHARACTERS)
+        last = last if last >= 0 else text.find(" ", first + CHARACTERS)
         if last < 0:
             break
         yield text[first:last]
@@ -279,13 +279,13 @@ def _pieces(text: str) -> Iterator[str]:
     yield text[first:]
 
 
-def _portions(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+def portions(texts: Sequence[str]) -> Iterator[Sequence[str]]:
     """Texts in order, a bounded number of characters at a time."""
     ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
     first = 0
     while first < len(texts):
         done = ends[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(ends, done + _CHARACTERS, "right")))
+        last = max(first + 1, int(np.searchsorted(ends, done + CHARACTERS, "right")))
         yield texts[first:last]
         first = last
 

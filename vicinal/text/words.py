@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from vicinal.text.tokens import Ids, plain, ranges
+from vicinal.text.tokens import CHARACTERS, Ids, plain, portions, ranges
 
 _WORDS, _LONGEST = 1 << 17, 48
 """Words that are remembered, and characters that such a word may have: about 30 MB when full."""
@@ -86,6 +86,9 @@ class WordCache:
         """
         if not texts:
             return np.empty(0, np.int32), np.empty(0, np.int64)
+        if len(texts) > 1 and sum(map(len, texts)) > CHARACTERS:
+            parts = [self.ids(portion) for portion in portions(texts)]
+            return np.concatenate([ids for ids, _ in parts]), np.concatenate([counts for _, counts in parts])
         words = " ".join(texts).split(" ")
         sizes = np.fromiter((text.count(" ") for text in texts), np.int64, len(texts)) + 1
         known = self._known
