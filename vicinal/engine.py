@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -26,9 +25,10 @@ from vicinal.networks.heads import graph
 from vicinal.text.tokens import Text, TextTokenizer, Tokens
 from vicinal.text.words import WordCache
 
-WINDOW = 4096
-"""Texts that are sorted by length together; the next window is tokenized while one is computed."""
-_FIRST_WINDOW = 256
+_PORTION, _CHARACTERS = 4096, 1 << 24
+"""Texts that are sorted by length together: at most so many, and of about so many characters."""
+_WINDOW = 512
+"""Texts that are tokenized together, while those of the window before are computed."""
 _ANY = 1 << 30
 """Segments of a network that reads none."""
 
@@ -50,17 +50,47 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """Consecutive texts, tokenized.
+    """Texts of like length, tokenized.
 
     Attributes:
-        start: how many texts came before.
-        size: how many there are.
-        tokens: theirs.
+        rows: the number that each has in its call.
+        tokens: theirs, in the same order.
     """
 
-    start: int
-    size: int
+    rows: NDArray[np.int64]
     tokens: Tokens
+
+
+def portions(texts: Iterator[Text]) -> Iterator[list[Text]]:
+    """Consecutive texts, as many as are held at once whatever the stream's length and theirs."""
+    portion: list[Text] = []
+    characters = 0
+    for text in texts:
+        portion.append(text)
+        characters += _length(text)
+        if len(portion) == _PORTION or characters >= _CHARACTERS:
+            yield portion
+            portion, characters = [], 0
+    if portion:
+        yield portion
+
+
+def _length(text: Text) -> int:
+    return len(text) if isinstance(text, str) else len(text[0]) + len(text[1])
+
+
+def _sorted(texts: Iterator[Text]) -> Iterator[tuple[NDArray[np.int64], list[Text]]]:
+    """Windows of like length, longest first within a portion: little padding, though each is batched by itself."""
+    start = 0
+    for portion in portions(texts):
+        if len(portion) <= _WINDOW:  # batches sort it anyway
+            yield np.arange(start, start + len(portion)), portion
+        else:
+            order = np.argsort(np.fromiter((-_length(text) for text in portion), np.int64), kind="stable")
+            for i in range(0, len(portion), _WINDOW):
+                rows = order[i : i + _WINDOW]
+                yield rows + start, [portion[row] for row in rows]
+        start += len(portion)
 
 
 class Engine:
@@ -127,21 +157,21 @@ class Engine:
         The iterator is drawn from in the caller's thread. A single window is tokenized in place.
         """
         tokenize, limit = self._tokenizers[route.folders[0]], route.max_length
-        portion = list(islice(texts, _FIRST_WINDOW))
-        following = list(islice(texts, WINDOW)) if len(portion) == _FIRST_WINDOW else []
-        if not following:
-            if portion:
-                yield Window(0, len(portion), tokenize(portion, limit))
+        coming = _sorted(texts)
+        rows, portion = next(coming, (None, []))
+        after = next(coming, None)
+        if rows is None:
             return
-        start = 0
+        if after is None:
+            yield Window(rows, tokenize(portion, limit))
+            return
         with ThreadPoolExecutor(1, "vicinal-tokenizer") as ahead:
             current = ahead.submit(tokenize, portion, limit)
-            while portion:
-                after = ahead.submit(tokenize, following, limit) if following else None
-                yield Window(start, len(portion), current.result())
-                start += len(portion)
-                portion, current = following, after  # type: ignore[assignment]  # None only where portion is empty
-                following = list(islice(texts, WINDOW)) if portion else []
+            while after is not None:
+                following = ahead.submit(tokenize, after[1], limit)
+                yield Window(rows, current.result())
+                rows, current, after = after[0], following, next(coming, None)
+            yield Window(rows, current.result())
 
     def run(self, texts: Iterator[Text], job: Job) -> Iterator[tuple[Window, NDArray[np.int64] | None, Arrays]]:
         """Compute texts window by window, batch by batch.

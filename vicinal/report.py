@@ -51,7 +51,7 @@ def too_long(
         TextTooLong: there are some, and `truncation` is "error".
     """
     rows = np.flatnonzero(window.tokens.full > limit)
-    named = (rows + window.start if places is None else places[rows + window.start]) + before
+    named = (window.rows[rows] if places is None else places[window.rows[rows]]) + before
     found = list(zip(named.tolist(), window.tokens.full[rows].tolist(), strict=True))
     if found and truncation == "error":
         raise TextTooLong(cut(found, limit))
