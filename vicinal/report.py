@@ -21,11 +21,11 @@ _NAMED = 5
 """Rows that a message names before it only counts."""
 
 
-def bar(total: int) -> Any:
+def bar(total: int, what: str = "Encoding") -> Any:
     """A progress bar over texts."""
     from tqdm.auto import tqdm
 
-    return tqdm(total=total, unit="text", desc="Encoding", file=sys.stderr)
+    return tqdm(total=total, unit="text", desc=what, file=sys.stderr)
 
 
 def warn(message: str, category: type[Warning]) -> None:

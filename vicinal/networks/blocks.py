@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,18 @@ class Keys:
                 f"config.json of this {self._kind} model: {key}={value!r} is not handled here, only "
                 f"{' or '.join(map(repr, allowed))}"
             )
+
+
+@dataclass(frozen=True)
+class Head:
+    """What every classification head reads of a `config.json`."""
+
+    hidden_size: int
+
+    @classmethod
+    def parse(cls, config: Mapping[str, Any]) -> Head:
+        """Read it."""
+        return cls(Keys(config).count("hidden_size"))
 
 
 def dense(ops: Ops, w: Scope, name: str, x: Handle, width_in: int, width_out: int, bias: bool = True) -> Handle:

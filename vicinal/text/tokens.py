@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import chain, islice
+from itertools import chain, count, islice
 from typing import Any
 
 import numpy as np
@@ -119,11 +119,12 @@ class TextTokenizer:
             ends = np.cumsum(counts)
             ids = ids[ranges(ends - (kept if self._keep_end else counts), kept)]
         framed = np.empty(int(lengths.sum()), np.int32)
-        framed[ranges(starts + len(self._before), kept)] = ids
-        for i, token in enumerate(self._before):
-            framed[starts + i] = token
-        for i, token in enumerate(self._after, -len(self._after)):
-            framed[starts + lengths + i] = token
+        content = np.ones(len(framed), bool)
+        frame = (*zip(self._before, count()), *zip(self._after, count(-len(self._after))))
+        for token, i in frame:
+            at = starts + i if i >= 0 else starts + lengths + i
+            framed[at], content[at] = token, False
+        framed[content] = ids
         return Tokens(framed, types, starts, lengths, full)
 
     def _types_of(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int32]:
