@@ -41,7 +41,19 @@ class Keys:
             raise DamagedModel(f"config.json of this {self._kind} model: {key} must be positive, not {value!r}")
         return value
 
-    def number(self, key: str, default: float) -> float:
+    def optional(self, key: str, default: int | None = None) -> int | None:
+        """A positive whole number, or None where the file says null; `default` where it says nothing."""
+        value = self._config.get(key, default)
+        return None if value is None else self.count(key, default)
+
+    def flag(self, key: str, default: bool) -> bool:
+        """true or false."""
+        value = self._config.get(key, default)
+        if not isinstance(value, bool):
+            raise DamagedModel(f"config.json of this {self._kind} model: {key} must be true or false, not {value!r}")
+        return value
+
+    def number(self, key: str, default: float | None = None) -> float:
         """A positive number."""
         value = self._config.get(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
