@@ -13,7 +13,19 @@ from vicinal.backends.base import Handle, Ops, Unary
 from vicinal.errors import DamagedModel, UnsupportedModel
 from vicinal.loading.weights import Scope
 from vicinal.networks.blocks import Keys, dense, mask_bias
-from vicinal.networks.rotary import FULL, SLIDING, Rope, Turn, flat_rope, gated, layer_kinds, reach_bias, rms, turning
+from vicinal.networks.rotary import (
+    FULL,
+    LONGEST,
+    SLIDING,
+    Rope,
+    Turn,
+    flat_rope,
+    gated,
+    layer_kinds,
+    reach_bias,
+    rms,
+    turning,
+)
 
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3", "eurobert")
 ANCHOR = "embed_tokens.weight"
@@ -74,9 +86,7 @@ def parse(config: Mapping[str, Any]) -> Config:
     """Read a `config.json`; what this network cannot express is refused."""
     keys, kind = Keys(config), str(config["model_type"])
     keys.refuse("use_bidirectional_attention", False, None)
-    heads, layers, hidden = (
-        keys.count(name) for name in ("num_attention_heads", "num_hidden_layers", "hidden_size")
-    )
+    heads, layers, hidden = (keys.count(name) for name in ("num_attention_heads", "num_hidden_layers", "hidden_size"))
     width = head_width(keys, hidden, heads, 128 if kind == "qwen3" else None)
     positions = keys.count("max_position_embeddings")
     window, kinds = _windows(keys, config, kind, layers)
@@ -90,7 +100,7 @@ def parse(config: Mapping[str, Any]) -> Config:
         head_width=width,
         intermediate_size=keys.count("intermediate_size"),
         act=keys.activation("hidden_act", "silu"),
-        max_tokens=positions,
+        max_tokens=min(positions, LONGEST),
         eps=keys.number("rms_norm_eps", 1e-5 if kind == "eurobert" else 1e-6),
         rope=flat_rope(config, kind, width, positions),
         kinds=kinds,

@@ -15,6 +15,7 @@ from vicinal.networks.blocks import Keys, dense, mask_bias
 from vicinal.networks.decoder import head_width, shared_heads
 from vicinal.networks.rotary import (
     FULL,
+    LONGEST,
     SLIDING,
     Rope,
     Turn,
@@ -74,9 +75,7 @@ def parse(config: Mapping[str, Any]) -> Config:
     keys = Keys(config)
     keys.refuse("attn_logit_softcapping", None)
     keys.refuse("use_bidirectional_attention", False, True, None)
-    heads, layers, hidden = (
-        keys.count(name) for name in ("num_attention_heads", "num_hidden_layers", "hidden_size")
-    )
+    heads, layers, hidden = (keys.count(name) for name in ("num_attention_heads", "num_hidden_layers", "hidden_size"))
     width, positions = head_width(keys, hidden, heads, 256), keys.count("max_position_embeddings")
     pattern = keys.count("sliding_window_pattern", 6)
     usual = [SLIDING if (i + 1) % pattern else FULL for i in range(layers)]
@@ -93,7 +92,7 @@ def parse(config: Mapping[str, Any]) -> Config:
         head_width=width,
         intermediate_size=keys.count("intermediate_size"),
         act=keys.activation("hidden_activation", "gelu_pytorch_tanh"),
-        max_tokens=positions,
+        max_tokens=min(positions, LONGEST),
         eps=keys.number("rms_norm_eps", 1e-6),
         ropes=_ropes(config, width, positions),
         kinds=layer_kinds(config, "gemma3_text", layers, usual),
@@ -114,9 +113,7 @@ def _ropes(config: Mapping[str, Any], width: int, positions: int) -> Mapping[str
     keys = Keys(config)
     thetas = {FULL: keys.number("rope_theta", 1e6), SLIDING: keys.number("rope_local_base_freq", 1e4)}
     parameters = {FULL: full, SLIDING: mapping(stated, "gemma3_text", SLIDING)}
-    return {
-        kind: read_rope(parameters[kind], "gemma3_text", width, positions, theta) for kind, theta in thetas.items()
-    }
+    return {kind: read_rope(parameters[kind], "gemma3_text", width, positions, theta) for kind, theta in thetas.items()}
 
 
 def tokens(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle]) -> Handle:

@@ -10,7 +10,18 @@ from vicinal.backends.base import Handle, Ops, Unary
 from vicinal.errors import DamagedModel
 from vicinal.loading.weights import Scope
 from vicinal.networks.blocks import Keys, dense, mask_bias
-from vicinal.networks.rotary import FULL, SLIDING, Rope, Turn, layer_kinds, mapping, reach_bias, read_rope, turning
+from vicinal.networks.rotary import (
+    FULL,
+    LONGEST,
+    SLIDING,
+    Rope,
+    Turn,
+    layer_kinds,
+    mapping,
+    reach_bias,
+    read_rope,
+    turning,
+)
 
 MODEL_TYPES = ("modernbert",)
 ANCHOR = "embeddings.tok_embeddings.weight"
@@ -66,7 +77,7 @@ def parse(config: Mapping[str, Any]) -> Config:
         heads=heads,
         intermediate_size=keys.count("intermediate_size"),
         act=keys.activation("hidden_activation"),
-        max_tokens=positions,
+        max_tokens=min(positions, LONGEST),
         eps=keys.number("norm_eps", 1e-5),
         ropes=_ropes(config, hidden // heads, positions),
         kinds=layer_kinds(config, "modernbert", layers, [SLIDING if i % every else FULL for i in range(layers)]),

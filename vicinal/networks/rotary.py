@@ -20,6 +20,9 @@ from vicinal.networks.blocks import LOWEST, Keys, dense
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 
+LONGEST = 1 << 17
+"""Positions that are tabulated at most: 64 MB at a head width of 128."""
+
 Floats = NDArray[np.float64]
 
 
@@ -166,7 +169,7 @@ _SCALINGS: Mapping[str, _Scaling] = {
 
 @lru_cache(maxsize=8)  # NumPy's backend builds its graph at every batch; graphs of one model share the memory
 def _tables(rope: Rope, positions: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of every place, (positions, d / 2); angles are rounded to float32, as the reference has them."""
+    """Cosines and sines of every place, (positions, d / 2); angles are rounded to float32, as the reference does."""
     angle = np.outer(np.arange(positions, dtype=np.float32), np.array(rope.frequencies, np.float32))
     sine = np.sin(angle)
     cosine = np.cos(angle, out=angle)
@@ -187,7 +190,7 @@ def turning(ops: Ops, rope: Rope, index: Handle, positions: int) -> Turn:
     """
     half = len(rope.frequencies)
     once = (ops.embed(table, index) for table in _tables(rope, positions))
-    cosine, sine = (ops.concat([rows, rows], -1) for rows in once)
+    cosine, sine = (ops.expand_dims(ops.concat([rows, rows], -1), 0, 1) for rows in once)
 
     def turn(x: Handle) -> Handle:
         a, b = ops.slice(x, 3, 0, half), ops.slice(x, 3, half, 2 * half)
@@ -237,7 +240,9 @@ def layer_kinds(config: Mapping[str, Any], kind: str, layers: int, default: Sequ
     if stated is None:
         return tuple(default)
     if not isinstance(stated, list) or len(stated) != layers:
-        raise DamagedModel(f"config.json of this {kind} model: layer_types must name a kind for each of {layers} layers")
+        raise DamagedModel(
+            f"config.json of this {kind} model: layer_types must name a kind for each of {layers} layers"
+        )
     for name in stated:
         if name not in (FULL, SLIDING):
             raise UnsupportedModel(

@@ -6,14 +6,14 @@ models came with, which packs query, key and value into one matrix.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from vicinal.backends.base import Handle, Ops, Unary
 from vicinal.errors import DamagedModel, UnsupportedModel
 from vicinal.loading.weights import Scope
 from vicinal.networks.blocks import Keys, dense, mask_bias, norm
-from vicinal.networks.rotary import Rope, Turn, flat_rope, mapping, read_rope, turning
+from vicinal.networks.rotary import LONGEST, Rope, Turn, flat_rope, read_rope, turning
 
 MODEL_TYPES = ("nomic_bert", "gte", "new")
 ANCHOR = "embeddings.word_embeddings.weight"
@@ -113,7 +113,7 @@ def _native(config: Mapping[str, Any]) -> Config:
         heads=heads,
         intermediate_size=keys.count("intermediate_size"),
         act=keys.activation("hidden_act", "silu" if nomic else "gelu"),
-        max_tokens=positions,
+        max_tokens=min(positions, LONGEST),
         type_vocab_size=types,
         eps=keys.number("layer_norm_eps", 1e-12),
         rope=flat_rope(config, kind, hidden // heads, positions, theta),
@@ -133,7 +133,7 @@ def _nomic(config: Mapping[str, Any]) -> Config:
     keys.refuse("rotary_emb_scale_base", None)
     keys.refuse("num_experts", None, 0)
     keys.refuse("moe_every_n_layers", None, 0, -1)
-    gate = config.get("activation_function")
+    gate = str(config.get("activation_function"))
     if gate not in _GATES:
         raise UnsupportedModel(
             f"config.json of this nomic_bert model: activation_function={gate!r} is not handled here, only "
@@ -151,7 +151,7 @@ def _nomic(config: Mapping[str, Any]) -> Config:
         heads=heads,
         intermediate_size=keys.optional("n_inner") or 4 * hidden,
         act=_GATES[gate],
-        max_tokens=positions,
+        max_tokens=min(positions, LONGEST),
         type_vocab_size=keys.count("type_vocab_size", 2),
         eps=keys.number("layer_norm_epsilon", 1e-12),
         rope=read_rope(stretched, "nomic_bert", hidden // heads, positions, keys.number("rotary_emb_base", 10_000.0)),
