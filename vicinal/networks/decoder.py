@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vicinal.backends.base import Handle, Ops, Unary
-from vicinal.errors import DamagedModel, UnsupportedModel
 from vicinal.loading.weights import Scope
-from vicinal.networks.blocks import Keys, dense, mask_bias
+from vicinal.networks.blocks import Keys, dense
 from vicinal.networks.rotary import (
     FULL,
     LONGEST,
@@ -22,9 +21,9 @@ from vicinal.networks.rotary import (
     flat_rope,
     gated,
     layer_kinds,
-    reach_bias,
     rms,
     turning,
+    visible,
 )
 
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3", "eurobert")
@@ -49,7 +48,7 @@ class Config:
     Attributes:
         key_heads: heads that keys and values have; several query heads share one.
         kinds: of each layer, FULL or SLIDING.
-        window: of the sliding layers.
+        reach: how many places beside its own a token sees in a sliding layer: before it, and after it if not causal.
         causal: whether a token sees only those before it.
         biased, out_biased, inner_biased: whether query, key and value, the attention's output, and the feed-forward
             have biases.
@@ -69,7 +68,7 @@ class Config:
     eps: float
     rope: Rope
     kinds: tuple[str, ...]
-    window: int | None
+    reach: int | None
     causal: bool
     biased: bool
     out_biased: bool
@@ -84,12 +83,14 @@ class Config:
 
 def parse(config: Mapping[str, Any]) -> Config:
     """Read a `config.json`; what this network cannot express is refused."""
-    keys, kind = Keys(config), str(config["model_type"])
+    keys = Keys(config)
+    kind = keys.kind
     keys.refuse("use_bidirectional_attention", False, None)
     heads, layers, hidden = (keys.count(name) for name in ("num_attention_heads", "num_hidden_layers", "hidden_size"))
     width = head_width(keys, hidden, heads, 128 if kind == "qwen3" else None)
     positions = keys.count("max_position_embeddings")
-    window, kinds = _windows(keys, config, kind, layers)
+    window, kinds = _windows(keys, layers)
+    causal = kind != "eurobert" and keys.flag("is_causal", True)
     biased = keys.flag("attention_bias", False) if kind in ("llama", "qwen3", "eurobert") else False
     return Config(
         vocab_size=keys.count("vocab_size"),
@@ -102,10 +103,10 @@ def parse(config: Mapping[str, Any]) -> Config:
         act=keys.activation("hidden_act", "silu"),
         max_tokens=min(positions, LONGEST),
         eps=keys.number("rms_norm_eps", 1e-5 if kind == "eurobert" else 1e-6),
-        rope=flat_rope(config, kind, width, positions),
+        rope=flat_rope(keys, width, positions),
         kinds=kinds,
-        window=window,
-        causal=kind != "eurobert" and keys.flag("is_causal", True),
+        reach=window - 1 if window is not None and causal else window,  # a causal window holds the token itself
+        causal=causal,
         biased=biased or kind == "qwen2",
         out_biased=biased,
         inner_biased=keys.flag("mlp_bias", False) if kind in ("llama", "eurobert") else False,
@@ -117,7 +118,7 @@ def head_width(keys: Keys, hidden: int, heads: int, default: int | None = None) 
     """`head_dim`, or what each of the heads has of the whole width."""
     stated = keys.optional("head_dim", default)
     if stated is None and hidden % heads:
-        raise DamagedModel(f"config.json: hidden_size {hidden} is no multiple of num_attention_heads {heads}")
+        raise keys.damaged(f"hidden_size {hidden} is no multiple of num_attention_heads {heads}")
     return hidden // heads if stated is None else stated
 
 
@@ -125,27 +126,25 @@ def shared_heads(keys: Keys, heads: int, default: int | None = None) -> int:
     """`num_key_value_heads`, of which the heads are a multiple."""
     stated = keys.optional("num_key_value_heads", default) or heads
     if heads % stated:
-        raise DamagedModel(f"config.json: num_attention_heads {heads} is no multiple of num_key_value_heads {stated}")
+        raise keys.damaged(f"num_attention_heads {heads} is no multiple of num_key_value_heads {stated}")
     return stated
 
 
-def _windows(keys: Keys, config: Mapping[str, Any], kind: str, layers: int) -> tuple[int | None, tuple[str, ...]]:
+def _windows(keys: Keys, layers: int) -> tuple[int | None, tuple[str, ...]]:
     """The window, and the kind of each layer."""
-    if kind in ("qwen2", "qwen3"):
+    if keys.kind in ("qwen2", "qwen3"):
         window = keys.optional("sliding_window", 4096) if keys.flag("use_sliding_window", False) else None
-        first = config.get("max_window_layers", 28)
-        if type(first) is not int or first < 0:
-            raise DamagedModel(f"config.json of this {kind} model: max_window_layers must be 0 or more, not {first!r}")
+        first = keys.whole("max_window_layers", 28)
         usual = [SLIDING if window is not None and i >= first else FULL for i in range(layers)]
-        kinds = layer_kinds(config, kind, layers, usual)
+        kinds = layer_kinds(keys, layers, usual)
     else:
-        window = keys.optional("sliding_window", 4096) if kind == "mistral" else None
+        window = keys.optional("sliding_window", 4096) if keys.kind == "mistral" else None
         usual = [FULL if window is None else SLIDING] * layers
-        kinds = layer_kinds(config, kind, layers, usual)
+        kinds = layer_kinds(keys, layers, usual)
         if kinds != tuple(usual):
-            raise UnsupportedModel(f"config.json: layer_types of a {kind} model are not handled here, only {usual[0]}")
+            raise keys.unsupported(f"layer_types are not handled here, only {usual[0]} for all")
     if SLIDING in kinds and window is None:
-        raise DamagedModel(f"config.json of this {kind} model: layers slide, but there is no sliding_window")
+        raise keys.damaged("layers slide, but there is no sliding_window")
     return window, kinds
 
 
@@ -153,8 +152,8 @@ def tokens(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle]) -> Handle:
     """Token states (B, T, hidden_size)."""
     h = ops.embed(w.tensor("embed_tokens.weight", c.vocab_size, c.hidden_size), x["ids"])
     turn = turning(ops, c.rope, x["index"], c.max_tokens)
-    biases = {kind: visible(ops, x, c.max_tokens, c.window if kind == SLIDING else None, c.causal)
-              for kind in sorted(set(c.kinds))}  # fmt: skip
+    kinds = sorted(set(c.kinds))
+    biases = {kind: visible(ops, x, c.max_tokens, c.causal, c.reach if kind == SLIDING else None) for kind in kinds}
     for i, kind in enumerate(c.kinds):
         s = w.at(f"layers.{i}")
         n = rms(ops, s, "input_layernorm", h, c.hidden_size, c.eps)
@@ -163,18 +162,6 @@ def tokens(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle]) -> Handle:
         h = h + gated(ops, s.at("mlp"), ("gate_proj", "up_proj", "down_proj"), n, c.hidden_size, c.intermediate_size,
                       c.act, c.inner_biased)  # fmt: skip
     return rms(ops, w, "norm", h, c.hidden_size, c.eps)
-
-
-def visible(ops: Ops, x: Mapping[str, Handle], positions: int, window: int | None, causal: bool) -> Handle | None:
-    """What a token sees, as a bias: a causal window holds the token itself, one of both sides lies around it.
-
-    Padding is on the right, where a causal token does not look.
-    """
-    if causal:
-        return reach_bias(ops, x["index"], positions, None if window is None else window - 1, 0)
-    near = reach_bias(ops, x["index"], positions, window, window)
-    mask = mask_bias(ops, x["mask"])
-    return mask if near is None else mask + near
 
 
 def attention(ops: Ops, w: Scope, c: Config, h: Handle, turn: Turn, bias: Handle | None) -> Handle:

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from vicinal.backends.base import Handle, Ops, Unary
-from vicinal.errors import DamagedModel
 from vicinal.loading.weights import Scope, Tensor
-from vicinal.networks.blocks import Keys, dense, mask_bias
+from vicinal.networks.blocks import Keys, dense
 from vicinal.networks.decoder import head_width, shared_heads
 from vicinal.networks.rotary import (
     FULL,
@@ -21,10 +20,9 @@ from vicinal.networks.rotary import (
     Turn,
     gated,
     layer_kinds,
-    mapping,
-    reach_bias,
-    read_rope,
+    ropes,
     turning,
+    visible,
 )
 
 MODEL_TYPES = ("gemma3_text",)
@@ -40,8 +38,8 @@ class Config:
         key_heads: heads that keys and values have; several query heads share one.
         kinds: of each layer, FULL or SLIDING.
         ropes: by kind of layer.
-        back, ahead: how many places before and after its own a token sees in a sliding layer.
-        causal: whether a token of the other layers sees only those before it.
+        reach: how many places beside its own a token sees in a sliding layer: before it, and after it if not causal.
+        causal: whether a token sees only those before it.
         scale: of the attention's scores.
         stretches: whether positions beyond `max_tokens` are computed as those within.
     """
@@ -58,8 +56,7 @@ class Config:
     eps: float
     ropes: Mapping[str, Rope]
     kinds: tuple[str, ...]
-    back: int
-    ahead: int
+    reach: int
     causal: bool
     scale: float
     biased: bool
@@ -82,7 +79,7 @@ def parse(config: Mapping[str, Any]) -> Config:
     causal, both_ways = keys.flag("is_causal", True), bool(config.get("use_bidirectional_attention"))
     window = keys.count("sliding_window", 4096)
     window = window // 2 + 1 if both_ways else window  # half on either side
-    back = window - 1 if causal else window
+    thetas = {FULL: keys.number("rope_theta", 1e6), SLIDING: keys.number("rope_local_base_freq", 1e4)}
     return Config(
         vocab_size=keys.count("vocab_size"),
         hidden_size=hidden,
@@ -94,26 +91,13 @@ def parse(config: Mapping[str, Any]) -> Config:
         act=keys.activation("hidden_activation", "gelu_pytorch_tanh"),
         max_tokens=min(positions, LONGEST),
         eps=keys.number("rms_norm_eps", 1e-6),
-        ropes=_ropes(config, width, positions),
-        kinds=layer_kinds(config, "gemma3_text", layers, usual),
-        back=back,
-        ahead=0 if causal and not both_ways else back,
+        ropes=ropes(keys, width, positions, thetas, scaled=(FULL,)),
+        kinds=layer_kinds(keys, layers, usual),
+        reach=window - 1 if causal else window,
         causal=causal and not both_ways,
         scale=keys.number("query_pre_attn_scalar", 256) ** -0.5,
         biased=keys.flag("attention_bias", False),
     )
-
-
-def _ropes(config: Mapping[str, Any], width: int, positions: int) -> Mapping[str, Rope]:
-    """A rotation for each kind of layer; `rope_scaling`, of the older spelling, is of the full layers alone."""
-    stated = mapping(config, "gemma3_text", "rope_parameters")
-    if stated and not {FULL, SLIDING} & set(stated):
-        raise DamagedModel("config.json of this gemma3_text model: rope_parameters must be by kind of layer")
-    full = {**mapping(stated, "gemma3_text", FULL), **mapping(config, "gemma3_text", "rope_scaling")}
-    keys = Keys(config)
-    thetas = {FULL: keys.number("rope_theta", 1e6), SLIDING: keys.number("rope_local_base_freq", 1e4)}
-    parameters = {FULL: full, SLIDING: mapping(stated, "gemma3_text", SLIDING)}
-    return {kind: read_rope(parameters[kind], "gemma3_text", width, positions, theta) for kind, theta in thetas.items()}
 
 
 def tokens(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle]) -> Handle:
@@ -122,7 +106,7 @@ def tokens(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle]) -> Handle:
     h = ops.embed(table, x["ids"]) * ops.constant(np.float32(c.hidden_size**0.5))
     kinds = sorted(set(c.kinds))
     turns = {kind: turning(ops, c.ropes[kind], x["index"], c.max_tokens) for kind in kinds}
-    biases = {kind: _bias(ops, c, x, kind) for kind in kinds}
+    biases = {kind: visible(ops, x, c.max_tokens, c.causal, c.reach if kind == SLIDING else None) for kind in kinds}
     for i, kind in enumerate(c.kinds):
         s = w.at(f"layers.{i}")
         a = _attention(ops, s.at("self_attn"), c, _rms(ops, s, "input_layernorm", h, c), turns[kind], biases[kind])
@@ -131,15 +115,6 @@ def tokens(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle]) -> Handle:
         m = gated(ops, s.at("mlp"), ("gate_proj", "up_proj", "down_proj"), m, c.hidden_size, c.intermediate_size, c.act)
         h = h + _rms(ops, s, "post_feedforward_layernorm", m, c)
     return _rms(ops, w, "norm", h, c)
-
-
-def _bias(ops: Ops, c: Config, x: Mapping[str, Handle], kind: str) -> Handle | None:
-    """What a token sees. Padding is on the right, where a causal token does not look."""
-    if c.causal:
-        return reach_bias(ops, x["index"], c.max_tokens, c.back if kind == SLIDING else None, 0)
-    mask = mask_bias(ops, x["mask"])
-    near = reach_bias(ops, x["index"], c.max_tokens, c.back, c.ahead) if kind == SLIDING else None
-    return mask if near is None else mask + near
 
 
 def _attention(ops: Ops, w: Scope, c: Config, h: Handle, turn: Turn, bias: Handle | None) -> Handle:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vicinal.backends.base import Handle, Ops, Unary
-from vicinal.errors import DamagedModel
 from vicinal.loading.weights import Scope
-from vicinal.networks.blocks import Keys, dense, mask_bias
+from vicinal.networks.blocks import Keys, dense
 from vicinal.networks.rotary import (
     FULL,
     LONGEST,
@@ -17,10 +16,9 @@ from vicinal.networks.rotary import (
     Rope,
     Turn,
     layer_kinds,
-    mapping,
-    reach_bias,
-    read_rope,
+    ropes,
     turning,
+    visible,
 )
 
 MODEL_TYPES = ("modernbert",)
@@ -68,7 +66,8 @@ def parse(config: Mapping[str, Any]) -> Config:
         for name in ("num_attention_heads", "num_hidden_layers", "hidden_size", "max_position_embeddings")
     )
     if hidden % heads:
-        raise DamagedModel(f"config.json: hidden_size {hidden} is no multiple of num_attention_heads {heads}")
+        raise keys.damaged(f"hidden_size {hidden} is no multiple of num_attention_heads {heads}")
+    thetas = {FULL: keys.number("global_rope_theta", 160_000.0), SLIDING: keys.number("local_rope_theta", 10_000.0)}
     every = keys.count("global_attn_every_n_layers", 3)
     return Config(
         vocab_size=keys.count("vocab_size"),
@@ -79,8 +78,8 @@ def parse(config: Mapping[str, Any]) -> Config:
         act=keys.activation("hidden_activation"),
         max_tokens=min(positions, LONGEST),
         eps=keys.number("norm_eps", 1e-5),
-        ropes=_ropes(config, hidden // heads, positions),
-        kinds=layer_kinds(config, "modernbert", layers, [SLIDING if i % every else FULL for i in range(layers)]),
+        ropes=ropes(keys, hidden // heads, positions, thetas, scaled=(FULL, SLIDING)),
+        kinds=layer_kinds(keys, layers, [SLIDING if i % every else FULL for i in range(layers)]),
         reach=keys.count("local_attention", 128) // 2,
         attention_bias=keys.flag("attention_bias", False),
         mlp_bias=keys.flag("mlp_bias", False),
@@ -88,29 +87,13 @@ def parse(config: Mapping[str, Any]) -> Config:
     )
 
 
-def _ropes(config: Mapping[str, Any], width: int, positions: int) -> Mapping[str, Rope]:
-    """A rotation for each kind of layer, in either spelling."""
-    stated, scaling = mapping(config, "modernbert", "rope_parameters"), mapping(config, "modernbert", "rope_scaling")
-    if stated and not {FULL, SLIDING} & set(stated):
-        raise DamagedModel("config.json of this modernbert model: rope_parameters must be by kind of layer")
-    keys = Keys(config)
-    thetas = {FULL: keys.number("global_rope_theta", 160_000.0), SLIDING: keys.number("local_rope_theta", 10_000.0)}
-    return {
-        kind: read_rope(
-            {**mapping(stated, "modernbert", kind), **scaling}, "modernbert", width, positions, theta
-        )
-        for kind, theta in thetas.items()
-    }  # fmt: skip
-
-
 def tokens(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle]) -> Handle:
     """Token states (B, T, hidden_size)."""
     e = w.at("embeddings")
     h = _norm(ops, e, "norm", ops.embed(e.tensor("tok_embeddings.weight", c.vocab_size, c.hidden_size), x["ids"]), c)
-    mask = mask_bias(ops, x["mask"])
-    near = reach_bias(ops, x["index"], c.max_tokens, c.reach, c.reach) if SLIDING in c.kinds else None
-    biases = {FULL: mask, SLIDING: mask if near is None else mask + near}
-    turns = {kind: turning(ops, c.ropes[kind], x["index"], c.max_tokens) for kind in sorted(set(c.kinds))}
+    kinds = sorted(set(c.kinds))
+    turns = {kind: turning(ops, c.ropes[kind], x["index"], c.max_tokens) for kind in kinds}
+    biases = {kind: visible(ops, x, c.max_tokens, False, c.reach if kind == SLIDING else None) for kind in kinds}
     for i, kind in enumerate(c.kinds):
         s = w.at(f"layers.{i}")
         n = _norm(ops, s, "attn_norm", h, c) if i else h
@@ -119,7 +102,7 @@ def tokens(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle]) -> Handle:
     return _norm(ops, w, "final_norm", h, c)
 
 
-def _attention(ops: Ops, w: Scope, c: Config, h: Handle, turn: Turn, bias: Handle) -> Handle:
+def _attention(ops: Ops, w: Scope, c: Config, h: Handle, turn: Turn, bias: Handle | None) -> Handle:
     width = c.hidden_size
     qkv = dense(ops, w, "Wqkv", h, width, 3 * width, c.attention_bias)
     q, k, v = (ops.split_heads(ops.slice(qkv, 2, i * width, (i + 1) * width), c.heads) for i in range(3))

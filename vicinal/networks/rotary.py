@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.backends.base import Handle, Ops, Unary
-from vicinal.errors import DamagedModel, UnsupportedModel
 from vicinal.loading.weights import Scope, Tensor
-from vicinal.networks.blocks import LOWEST, Keys, dense
+from vicinal.networks.blocks import LOWEST, Keys, dense, mask_bias
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 
@@ -41,12 +40,11 @@ class Rope:
     bounded: bool = False
 
 
-def read_rope(stated: Mapping[str, Any], kind: str, width: int, positions: int, theta: float) -> Rope:
+def read_rope(keys: Keys, stated: Mapping[str, Any], width: int, positions: int, theta: float) -> Rope:
     """The rotation that a configuration's `rope_scaling` or `rope_parameters` describes.
 
     Args:
         stated: that mapping, {} for none.
-        kind: the model's type, for messages.
         width: of a head.
         positions: `max_position_embeddings`.
         theta: where the mapping has none.
@@ -54,80 +52,95 @@ def read_rope(stated: Mapping[str, Any], kind: str, width: int, positions: int, 
     Raises:
         UnsupportedModel: a scaling that is not handled here. DamagedModel: a value is missing or makes no sense.
     """
-    keys = Keys({**stated, "model_type": f"{kind} (rope_parameters)"})
-    keys.refuse("partial_rotary_factor", 1.0, None)
     name = stated.get("rope_type", stated.get("type")) or "default"
+    if stated.get("type", name) != name:
+        raise keys.unsupported(
+            f"its rotary positions have rope_type {name!r}, but type {stated['type']!r}: which of the two holds is "
+            "not known"
+        )
     if name not in _SCALINGS:
-        raise UnsupportedModel(
-            f"config.json of this {kind} model: rotary positions of the kind {name!r} are not handled here, only "
-            f"{', '.join(_SCALINGS)}"
+        raise keys.unsupported(
+            f"rotary positions of the kind {name!r} are not handled here, only {', '.join(_SCALINGS)}"
         )
     if width % 2:
-        raise DamagedModel(f"config.json of this {kind} model: rotary positions need heads of even width, not {width}")
+        raise keys.damaged(f"rotary positions need heads of even width, not {width}")
+    keys = Keys(stated, keys.kind)
+    keys.refuse("partial_rotary_factor", 1.0, None)
     base = keys.number("rope_theta", theta)
     plain = base ** (-np.arange(0, width, 2) / width)
-    frequencies, scale = _SCALINGS[name](plain, base, keys, stated, positions)
+    frequencies, scale = _SCALINGS[name](plain, base, keys, positions)
     return Rope(tuple(frequencies.tolist()), scale, bounded=name == "dynamic")
 
 
-def flat_rope(config: Mapping[str, Any], kind: str, width: int, positions: int, theta: float = 10_000.0) -> Rope:
+def flat_rope(keys: Keys, width: int, positions: int, theta: float = 10_000.0) -> Rope:
     """The rotation of a network that has one for all layers, in either spelling of its configuration."""
-    stated = mapping(config, kind, "rope_scaling") or mapping(config, kind, "rope_parameters")
-    Keys(config).refuse("partial_rotary_factor", 1.0, None)
-    if (original := config.get("original_max_position_embeddings")) is not None:
-        stated = {**stated, "original_max_position_embeddings": original}
-    return read_rope(stated, kind, width, positions, Keys(config).number("rope_theta", theta))
+    keys.refuse("partial_rotary_factor", 1.0, None)
+    stated = dict(keys.below("rope_scaling") or keys.below("rope_parameters"))
+    if (original := keys.optional("original_max_position_embeddings")) is not None:
+        stated["original_max_position_embeddings"] = original
+    return read_rope(keys, stated, width, positions, keys.number("rope_theta", theta))
 
 
-def mapping(config: Mapping[str, Any], kind: str, key: str) -> Mapping[str, Any]:
-    """An object inside `config.json`, {} where there is none."""
-    value = config.get(key)
-    if value is not None and not isinstance(value, Mapping):
-        raise DamagedModel(f"config.json of this {kind} model: {key} must be an object or null, not {value!r}")
-    return value or {}
+def ropes(
+    keys: Keys, width: int, positions: int, thetas: Mapping[str, float], scaled: Sequence[str]
+) -> Mapping[str, Rope]:
+    """The rotation of each kind of layer, in either spelling.
+
+    Args:
+        thetas: by kind, where `rope_parameters` has none.
+        scaled: the kinds that `rope_scaling`, of the older spelling, is for.
+    """
+    stated, scaling = keys.below("rope_parameters"), keys.below("rope_scaling")
+    if stated and not set(thetas) & set(stated):
+        raise keys.damaged(f"rope_parameters must be by kind of layer ({', '.join(thetas)})")
+    found = {}
+    for kind, theta in thetas.items():
+        own = {"rope_type": "default", **Keys(stated, keys.kind).below(kind), **(scaling if kind in scaled else {})}
+        found[kind] = read_rope(keys, own, width, positions, theta)
+    return found
 
 
-# ---- scalings: (frequencies without, theta, keys, their mapping, positions) to frequencies and the factor -----------
+# ---- scalings: (frequencies without, theta, their keys, positions) to frequencies and a factor for cosines -----------
 
 
-def _default(plain: Floats, base: float, keys: Keys, stated: Mapping[str, Any], positions: int) -> tuple[Floats, float]:
+def _default(plain: Floats, base: float, keys: Keys, positions: int) -> tuple[Floats, float]:
     return plain, 1.0
 
 
-def _linear(plain: Floats, base: float, keys: Keys, stated: Mapping[str, Any], positions: int) -> tuple[Floats, float]:
+def _linear(plain: Floats, base: float, keys: Keys, positions: int) -> tuple[Floats, float]:
     """Places are `factor` times as near."""
     return plain / keys.number("factor"), 1.0
 
 
-def _dynamic(plain: Floats, base: float, keys: Keys, stated: Mapping[str, Any], positions: int) -> tuple[Floats, float]:
+def _dynamic(plain: Floats, base: float, keys: Keys, positions: int) -> tuple[Floats, float]:
     """Changes with the length of the batch, but not up to `positions`, which bounds the texts."""
     keys.number("factor")
     return plain, 1.0
 
 
-def _ntk(plain: Floats, base: float, keys: Keys, stated: Mapping[str, Any], positions: int) -> tuple[Floats, float]:
+def _ntk(plain: Floats, base: float, keys: Keys, positions: int) -> tuple[Floats, float]:
     """A larger theta, fixed (https://kexue.fm/archives/9706, equation 6): GTE's, as its own code computes it."""
     keys.refuse("mixed_b", None)
     factor, pairs = keys.number("factor"), len(plain)
     return plain * factor ** (-np.arange(pairs) / pairs) / factor ** (1 / pairs), 1.0
 
 
-def _llama3(plain: Floats, base: float, keys: Keys, stated: Mapping[str, Any], positions: int) -> tuple[Floats, float]:
+def _llama3(plain: Floats, base: float, keys: Keys, positions: int) -> tuple[Floats, float]:
     """Slow pairs divided by `factor`, fast ones kept, a ramp between (Llama 3.1)."""
     factor, low, high = (keys.number(key) for key in ("factor", "low_freq_factor", "high_freq_factor"))
     original = keys.count("original_max_position_embeddings", positions)
     turns = original * plain / (2 * math.pi)
     if low >= high:
-        raise DamagedModel(f"config.json: low_freq_factor {low} must be less than high_freq_factor {high}")
+        raise keys.damaged(f"low_freq_factor {low} must be less than high_freq_factor {high}")
     kept = np.clip((turns - low) / (high - low), 0, 1)
     return plain * kept + plain / factor * (1 - kept), 1.0
 
 
-def _yarn(plain: Floats, base: float, keys: Keys, stated: Mapping[str, Any], positions: int) -> tuple[Floats, float]:
+def _yarn(plain: Floats, base: float, keys: Keys, positions: int) -> tuple[Floats, float]:
     """As llama3, by the rank of a pair, and sharper attention (Peng et al. 2023, arXiv:2309.00071)."""
     original = keys.count("original_max_position_embeddings", positions)
-    factor = keys.number("factor") if stated.get("factor") is not None else positions / original
-    fast, slow = (keys.number(key) if stated.get(key) else default for key, default in _BETAS)
+    factor = keys.some("factor") or positions / original
+    fast, slow = keys.some("beta_fast") or 32.0, keys.some("beta_slow") or 1.0
     width = 2 * len(plain)
     first, last = (width * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(base)) for turns in (fast, slow))
     if keys.flag("truncate", True):
@@ -135,25 +148,18 @@ def _yarn(plain: Floats, base: float, keys: Keys, stated: Mapping[str, Any], pos
     first, last = max(first, 0), min(last, width - 1)
     last = last + 0.001 if first == last else last
     kept = 1 - np.clip((np.arange(len(plain)) - first) / (last - first), 0, 1)
-    return plain * kept + plain / factor * (1 - kept), _yarn_scale(keys, stated, factor)
+    return plain * kept + plain / factor * (1 - kept), keys.some("attention_factor") or _sharpness(keys, factor)
 
 
-_BETAS = (("beta_fast", 32.0), ("beta_slow", 1.0))
-
-
-def _yarn_scale(keys: Keys, stated: Mapping[str, Any], factor: float) -> float:
-    if stated.get("attention_factor") is not None:
-        return keys.number("attention_factor")
-
-    def sharper(by: float) -> float:
+def _sharpness(keys: Keys, factor: float) -> float:
+    def of(by: float) -> float:
         return 1.0 if factor <= 1 else 0.1 * by * math.log(factor) + 1
 
-    if stated.get("mscale") and stated.get("mscale_all_dim"):
-        return sharper(keys.number("mscale")) / sharper(keys.number("mscale_all_dim"))
-    return sharper(1.0)
+    scale, scale_all = keys.some("mscale"), keys.some("mscale_all_dim")
+    return of(scale) / of(scale_all) if scale and scale_all else of(1.0)
 
 
-_Scaling = Callable[[Floats, float, Keys, Mapping[str, Any], int], tuple[Floats, float]]
+_Scaling = Callable[[Floats, float, Keys, int], tuple[Floats, float]]
 _SCALINGS: Mapping[str, _Scaling] = {
     "default": _default,
     "linear": _linear,
@@ -199,21 +205,33 @@ def turning(ops: Ops, rope: Rope, index: Handle, positions: int) -> Turn:
     return turn
 
 
-def reach_bias(
-    ops: Ops, index: Handle, positions: int, back: int | None = None, ahead: int | None = None
-) -> Handle | None:
+def visible(ops: Ops, x: Mapping[str, Handle], positions: int, causal: bool, reach: int | None = None) -> Handle | None:
+    """What tokens see, as a bias that broadcasts to (B, 1, T, T): 0, or LOWEST where a query may not look.
+
+    Args:
+        positions: that there are at most.
+        causal: whether only the tokens before count. Padding is on the right, where they do not look.
+        reach: how far from its own place a token sees; None has no bound.
+    """
+    near = _within(ops, x["index"], positions, reach, 0 if causal else reach)
+    if causal:
+        return near
+    mask = mask_bias(ops, x["mask"])
+    return mask if near is None else mask + near
+
+
+def _within(ops: Ops, index: Handle, positions: int, back: int | None, ahead: int | None) -> Handle | None:
     """(1, 1, T, T): 0 where the key is at most `back` places before the query and `ahead` after it, else LOWEST.
 
     A bound that no text of `positions` tokens meets costs nothing: None, where there is no other.
     """
     key, query = ops.expand_dims(index, 0), ops.expand_dims(index, 1)
-    zero, lowest = ops.constant(np.float32(0)), ops.constant(LOWEST)
     bias: Handle | None = None
     for near, far, bound in ((query, key, back), (key, query, ahead)):
         if bound is not None and bound < positions - 1:
             limit = far + ops.constant(np.int32(bound)) if bound else far
-            inside = ops.less_equal(near, limit)
-            bias = ops.where(inside, zero if bias is None else bias, lowest)
+            within = ops.constant(np.float32(0)) if bias is None else bias
+            bias = ops.where(ops.less_equal(near, limit), within, ops.constant(LOWEST))
     return None if bias is None else ops.expand_dims(bias, 0, 1)
 
 
@@ -230,23 +248,17 @@ def gated(
     return dense(ops, w, names[2], ops.unary(act, gate) * up, inner, width, bias)
 
 
-def layer_kinds(config: Mapping[str, Any], kind: str, layers: int, default: Sequence[str]) -> tuple[str, ...]:
+def layer_kinds(keys: Keys, layers: int, default: Sequence[str]) -> tuple[str, ...]:
     """Which layers see all and which a window: `layer_types`, or `default` where the file has none.
 
     Raises:
         UnsupportedModel: a layer is of another kind. DamagedModel: the list does not fit the layers.
     """
-    stated = config.get("layer_types")
+    stated = keys.sequence("layer_types")
     if stated is None:
         return tuple(default)
-    if not isinstance(stated, list) or len(stated) != layers:
-        raise DamagedModel(
-            f"config.json of this {kind} model: layer_types must name a kind for each of {layers} layers"
-        )
-    for name in stated:
-        if name not in (FULL, SLIDING):
-            raise UnsupportedModel(
-                f"config.json of this {kind} model: layers of the kind {name!r} are not handled here, only {FULL} "
-                f"and {SLIDING}"
-            )
+    if len(stated) != layers:
+        raise keys.damaged(f"layer_types must name a kind for each of {layers} layers")
+    if strange := [name for name in stated if name not in (FULL, SLIDING)]:
+        raise keys.unsupported(f"layers of the kind {strange[0]!r} are not handled here, only {FULL} and {SLIDING}")
     return tuple(stated)

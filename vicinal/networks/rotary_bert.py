@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from vicinal.backends.base import Handle, Ops, Unary
-from vicinal.errors import DamagedModel, UnsupportedModel
 from vicinal.loading.weights import Scope
 from vicinal.networks.blocks import Keys, dense, mask_bias, norm
 from vicinal.networks.rotary import LONGEST, Rope, Turn, flat_rope, read_rope, turning
@@ -82,24 +81,20 @@ NEW = Names(
 
 def parse(config: Mapping[str, Any]) -> Config:
     """Read a `config.json` in any of the spellings; what this network cannot express is refused."""
-    if config["model_type"] == "nomic_bert" and "n_embd" in config:
-        return _checked(_nomic(config))
-    return _checked(_native(config))
+    keys = Keys(config)
+    parsed = _nomic(keys) if keys.kind == "nomic_bert" and "n_embd" in config else _native(keys)
+    if parsed.hidden_size % parsed.heads:
+        raise keys.damaged(f"a width of {parsed.hidden_size} is no multiple of {parsed.heads} attention heads")
+    return parsed
 
 
-def _native(config: Mapping[str, Any]) -> Config:
+def _native(keys: Keys) -> Config:
     """As `transformers` spells it; the code that GTE came with has nearly the same keys."""
-    keys, kind = Keys(config), str(config["model_type"])
     hidden, heads = keys.count("hidden_size"), keys.count("num_attention_heads")
-    positions, nomic = keys.count("max_position_embeddings"), kind == "nomic_bert"
+    positions, nomic = keys.count("max_position_embeddings"), keys.kind == "nomic_bert"
     keys.refuse("head_dim", None, hidden // heads)
-    types = config.get("type_vocab_size", 2 if nomic else 1)
-    if type(types) is not int or types < 0:
-        raise DamagedModel(f"config.json of this {kind} model: type_vocab_size must be 0 or more, not {types!r}")
-    if kind == "new":
-        keys.refuse("position_embedding_type", "absolute", "rope")
-        if config.get("position_embedding_type") != "rope":
-            raise UnsupportedModel("config.json of this new model: positions are handled here only where they are rope")
+    if keys.kind == "new":
+        keys.demand("position_embedding_type", "rope")
         keys.refuse("layer_norm_type", "layer_norm")
         keys.refuse("logn_attention_scale", False)
         keys.refuse("pack_qkv", True)
@@ -114,17 +109,16 @@ def _native(config: Mapping[str, Any]) -> Config:
         intermediate_size=keys.count("intermediate_size"),
         act=keys.activation("hidden_act", "silu" if nomic else "gelu"),
         max_tokens=min(positions, LONGEST),
-        type_vocab_size=types,
+        type_vocab_size=keys.whole("type_vocab_size", 2 if nomic else 1),
         eps=keys.number("layer_norm_eps", 1e-12),
-        rope=flat_rope(config, kind, hidden // heads, positions, theta),
+        rope=flat_rope(keys, hidden // heads, positions, theta),
         biased=not nomic,
         down_biased=not nomic,
     )
 
 
-def _nomic(config: Mapping[str, Any]) -> Config:
+def _nomic(keys: Keys) -> Config:
     """As the code spells it that NomicBERT came with."""
-    keys = Keys(config)
     for key in ("prenorm", "use_rms_norm", "parallel_block", "causal", "qkv_proj_bias", "mlp_fc1_bias", "mlp_fc2_bias",
                 "rotary_emb_interleaved", "scale_attn_by_inverse_layer_idx"):  # fmt: skip
         keys.refuse(key, False)
@@ -133,16 +127,11 @@ def _nomic(config: Mapping[str, Any]) -> Config:
     keys.refuse("rotary_emb_scale_base", None)
     keys.refuse("num_experts", None, 0)
     keys.refuse("moe_every_n_layers", None, 0, -1)
-    gate = str(config.get("activation_function"))
-    if gate not in _GATES:
-        raise UnsupportedModel(
-            f"config.json of this nomic_bert model: activation_function={gate!r} is not handled here, only "
-            f"{', '.join(_GATES)}"
-        )
+    gate = keys.demand("activation_function", *_GATES)
     hidden, heads, positions = keys.count("n_embd"), keys.count("n_head"), keys.count("n_positions")
-    scaling = config.get("rotary_scaling_factor")
-    stretched = {} if scaling is None else {"rope_type": "dynamic", "factor": scaling}
-    positions = positions if scaling is None else keys.count("max_trained_positions", 2048)
+    scaling, stretched = keys.some("rotary_scaling_factor"), {}
+    if scaling is not None:
+        stretched, positions = {"rope_type": "dynamic", "factor": scaling}, keys.count("max_trained_positions", 2048)
     multiple = keys.count("pad_vocab_size_multiple", 1)
     return Config(
         vocab_size=-(-keys.count("vocab_size") // multiple) * multiple,
@@ -154,19 +143,13 @@ def _nomic(config: Mapping[str, Any]) -> Config:
         max_tokens=min(positions, LONGEST),
         type_vocab_size=keys.count("type_vocab_size", 2),
         eps=keys.number("layer_norm_epsilon", 1e-12),
-        rope=read_rope(stretched, "nomic_bert", hidden // heads, positions, keys.number("rotary_emb_base", 10_000.0)),
+        rope=read_rope(keys, stretched, hidden // heads, positions, keys.number("rotary_emb_base", 10_000.0)),
         biased=False,
         down_biased=False,
     )
 
 
 _GATES: Mapping[str, Unary] = {"swiglu": "silu", "geglu": "gelu", "glu": "sigmoid"}
-
-
-def _checked(c: Config) -> Config:
-    if c.hidden_size % c.heads:
-        raise DamagedModel(f"config.json: a width of {c.hidden_size} is no multiple of {c.heads} attention heads")
-    return c
 
 
 def tokens(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle]) -> Handle:
