@@ -58,15 +58,16 @@ def read_rope(keys: Keys, stated: Mapping[str, Any], width: int, positions: int,
             f"its rotary positions have rope_type {name!r}, but type {stated['type']!r}: which of the two holds is "
             "not known"
         )
-    if name not in _SCALINGS:
-        raise keys.unsupported(
-            f"rotary positions of the kind {name!r} are not handled here, only {', '.join(_SCALINGS)}"
-        )
+    known = ("default", "ntk") if keys.kind == "new" else tuple(kind for kind in _SCALINGS if kind != "ntk")
+    if name not in known:
+        raise keys.unsupported(f"rotary positions of the kind {name!r} are not handled here, only {', '.join(known)}")
     if width % 2:
         raise keys.damaged(f"rotary positions need heads of even width, not {width}")
     keys = Keys(stated, keys.kind)
     keys.refuse("partial_rotary_factor", 1.0, None)
     base = keys.number("rope_theta", theta)
+    if base <= 1:
+        raise keys.damaged(f"rope_theta must be more than 1, not {base}")
     plain = base ** (-np.arange(0, width, 2) / width)
     frequencies, scale = _SCALINGS[name](plain, base, keys, positions)
     return Rope(tuple(frequencies.tolist()), scale, bounded=name == "dynamic")
@@ -121,7 +122,7 @@ def _dynamic(plain: Floats, base: float, keys: Keys, positions: int) -> tuple[Fl
 def _ntk(plain: Floats, base: float, keys: Keys, positions: int) -> tuple[Floats, float]:
     """A larger theta, fixed (https://kexue.fm/archives/9706, equation 6): GTE's, as its own code computes it."""
     keys.refuse("mixed_b", None)
-    factor, pairs = keys.number("factor"), len(plain)
+    factor, pairs = max(keys.number("factor"), 1.0), len(plain)
     return plain * factor ** (-np.arange(pairs) / pairs) / factor ** (1 / pairs), 1.0
 
 

@@ -82,17 +82,21 @@ NEW = Names(
 def parse(config: Mapping[str, Any]) -> Config:
     """Read a `config.json` in any of the spellings; what this network cannot express is refused."""
     keys = Keys(config)
-    parsed = _nomic(keys) if keys.kind == "nomic_bert" and "n_embd" in config else _native(keys)
-    if parsed.hidden_size % parsed.heads:
-        raise keys.damaged(f"a width of {parsed.hidden_size} is no multiple of {parsed.heads} attention heads")
-    return parsed
+    return _nomic(keys) if keys.kind == "nomic_bert" and "n_embd" in config else _native(keys)
+
+
+def _head_width(keys: Keys, hidden: int, heads: int) -> int:
+    if hidden % heads:
+        raise keys.damaged(f"a width of {hidden} is no multiple of {heads} attention heads")
+    return hidden // heads
 
 
 def _native(keys: Keys) -> Config:
     """As `transformers` spells it; the code that GTE came with has nearly the same keys."""
     hidden, heads = keys.count("hidden_size"), keys.count("num_attention_heads")
+    width = _head_width(keys, hidden, heads)
     positions, nomic = keys.count("max_position_embeddings"), keys.kind == "nomic_bert"
-    keys.refuse("head_dim", None, hidden // heads)
+    keys.refuse("head_dim", None, width)
     if keys.kind == "new":
         keys.demand("position_embedding_type", "rope")
         keys.refuse("layer_norm_type", "layer_norm")
@@ -111,7 +115,7 @@ def _native(keys: Keys) -> Config:
         max_tokens=min(positions, LONGEST),
         type_vocab_size=keys.whole("type_vocab_size", 2 if nomic else 1),
         eps=keys.number("layer_norm_eps", 1e-12),
-        rope=flat_rope(keys, hidden // heads, positions, theta),
+        rope=flat_rope(keys, width, positions, theta),
         biased=not nomic,
         down_biased=not nomic,
     )
@@ -143,7 +147,9 @@ def _nomic(keys: Keys) -> Config:
         max_tokens=min(positions, LONGEST),
         type_vocab_size=keys.count("type_vocab_size", 2),
         eps=keys.number("layer_norm_epsilon", 1e-12),
-        rope=read_rope(keys, stretched, hidden // heads, positions, keys.number("rotary_emb_base", 10_000.0)),
+        rope=read_rope(
+            keys, stretched, _head_width(keys, hidden, heads), positions, keys.number("rotary_emb_base", 10_000.0)
+        ),
         biased=False,
         down_biased=False,
     )
