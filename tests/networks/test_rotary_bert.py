@@ -129,7 +129,8 @@ def own_names(weights: dict[str, Array], renames: list[tuple[str, str]], packed:
 
 def nomic_names(weights: dict[str, Array]) -> dict[str, Array]:
     renames = [
-        (r"^layers\.", "encoder.layers."), (r"embeddings\.LayerNorm", "emb_ln"), (r"self_attn\.o_proj", "attn.out_proj"),
+        (r"^layers\.", "encoder.layers."), (r"embeddings\.LayerNorm", "emb_ln"),
+        (r"self_attn\.o_proj", "attn.out_proj"),
         ("self_attn", "attn"), ("up_proj", "fc11"), ("gate_proj", "fc12"), ("down_proj", "fc2"),
         ("post_attention_layernorm", "norm1"), ("post_mlp_layernorm", "norm2"),
     ]  # fmt: skip
