@@ -118,7 +118,8 @@ class Engine:
                 ids = WordCache(file.tokenizer).ids if splits else None
                 tokenizer = TextTokenizer(file.tokenizer, first.tokens, _ANY, False, file.keep_end, splits, ids)
             else:
-                rows, types = first.network.vocab_size, first.network.type_vocab_size  # type: ignore[union-attr]
+                network = first.network  # type: ignore[union-attr]
+                rows, types = network.vocab_size, network.type_vocab_size or _ANY
                 tokenizer = TextTokenizer(file.tokenizer, rows, types, True, file.keep_end, splits)
             self._tokenizers[at] = tokenizer
             self._program(route, (route.output,))

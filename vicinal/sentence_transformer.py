@@ -276,8 +276,8 @@ class SentenceTransformer(Model):
         name = next((name for name in names if prompts.get(name)), next((n for n in names if n in prompts), None))
         if name is not None and self._supplied.pop(name, None) == prompts[name]:
             report.warn(
-                f"{self.name} was trained with the prompt {prompts[name]!r} for {name}s, which its files do not state; "
-                f"it is put in front. prompts={{{name!r}: ''}} disables it.",
+                f"{self.name} was trained with the prompt {prompts[name]!r} for every {name}, which its files do not "
+                f"state; it is put in front. prompts={{{name!r}: ...}} sets another, '' none.",
                 PromptWarning,
             )
         return name

@@ -14,6 +14,7 @@ from vicinal.loading.spec import (
     Dense,
     LayerNorm,
     Module,
+    NetworkConfig,
     Normalize,
     Pooling,
     Route,
@@ -23,6 +24,7 @@ from vicinal.loading.spec import (
 )
 from vicinal.loading.tokenizer import TokenizerFile, read_tokenizer
 from vicinal.loading.weights import Tensor
+from vicinal.networks.rotary import LONGEST
 
 # Of versions 1 to 6, in the order in which they are looked for.
 _SENTENCE_CONFIGS = tuple(
@@ -233,8 +235,7 @@ def transformer(reading: Reading, at: str, tasks: tuple[str, ...] = ("feature-ex
         raise UnsupportedModel(f"{folder.root}: transformer_task {sentence['transformer_task']!r} is not handled here")
     tokenizer = read_tokenizer(folder, at, architecture, bool(sentence.get("do_lower_case")))
     reading.tokenizers[at] = tokenizer
-    stated = sentence.get("max_seq_length") or tokenizer.config.get("model_max_length")
-    reading.limits[at] = _limit(stated, parsed.max_tokens, folder)
+    parsed, reading.limits[at] = _lengths(parsed, sentence.get("max_seq_length"), tokenizer, folder)
     found = _load(reading, at)
     _unprefix(reading.tensors, found, at, network.ANCHOR)
     return Transformer(architecture, config, parsed)
@@ -248,6 +249,22 @@ def _unprefix(tensors: dict[str, Tensor], found: Mapping[str, Tensor], at: str, 
         for name in found:
             tensor = tensors.pop(f"{at}/{name}")
             tensors[f"{at}/{name.removeprefix(prefix)}"] = tensor
+
+
+def _lengths(parsed: Any, stated: Any, tokenizer: TokenizerFile, folder: Folder) -> tuple[NetworkConfig, int | None]:
+    """The network's configuration and the tokens that a text may have.
+
+    A table of positions ends; rotary ones go on, as far as the sentence configuration says. What the tokenizer's file
+    says bounds them only from above: it often stands for no bound at all.
+    """
+    own = tokenizer.config.get("model_max_length")
+    if not getattr(parsed, "stretches", False):
+        return parsed, _limit(stated or own, parsed.max_tokens, folder)
+    limit = _limit(stated or own, None, folder)
+    if limit is None or (not stated and limit > parsed.max_tokens):
+        return parsed, parsed.max_tokens
+    limit = _limit(limit, LONGEST, folder)
+    return replace(parsed, max_tokens=max(limit or 0, parsed.max_tokens)), limit
 
 
 def _limit(stated: Any, allowed: int | None, folder: Folder) -> int | None:
@@ -390,7 +407,7 @@ def _plain(reading: Reading) -> Route:
         f"{mode} pooling is taken. If the model was trained otherwise, its vectors are not what they should be.",
         ModelWarning,
     )
-    return Route((network, Pooling(int(network.config["hidden_size"]), (mode,))), ("", "1_Pooling"),
+    return Route((network, Pooling(network.network.hidden_size, (mode,))), ("", "1_Pooling"),
                  reading.limits[""])  # fmt: skip
 
 
