@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from vicinal.backends.base import Handle, Ops, Unary
+from vicinal.loading.spec import Classifier
 from vicinal.loading.weights import Scope
-from vicinal.networks.blocks import Keys, dense
+from vicinal.networks.blocks import Head, Keys, dense
 from vicinal.networks.rotary import (
     FULL,
     LONGEST,
@@ -36,6 +37,8 @@ LEFTOVERS = (
     "rotary_emb.inv_freq",
     "layers.*.self_attn.rotary_emb.inv_freq",
 )
+
+PREFIX, HEAD = "model.", ("score.",)
 
 _KEY_HEADS = {"mistral": 8, "qwen2": 32, "qwen3": 32}
 """Where the file does not say; the others have one for each head."""
@@ -177,3 +180,16 @@ def attention(ops: Ops, w: Scope, c: Config, h: Handle, turn: Turn, bias: Handle
     q, k, v = heads("q_proj", c.heads), heads("k_proj", c.key_heads), heads("v_proj", c.key_heads)
     mixed = ops.merge_heads(ops.attention(q, k, v, bias, d**-0.5, c.heads // c.key_heads))
     return dense(ops, w, "o_proj", mixed, c.heads * d, width, c.out_biased)
+
+
+def parse_head(config: Mapping[str, Any]) -> Head:
+    """EuroBERT's head is another than the causal models'."""
+    keys = Keys(config)
+    if config.get("model_type") == "eurobert":
+        raise keys.unsupported("its classification head is not handled here")
+    return Head.parse(config)
+
+
+def classify(ops: Ops, w: Scope, c: Classifier, h: Handle, x: Mapping[str, Handle]) -> Handle:
+    """LlamaForSequenceClassification and its like: a linear layer on the last token."""
+    return dense(ops, w, "score", ops.gather_token(h, x["last"]), c.head.hidden_size, c.labels, bias=False)

@@ -11,7 +11,7 @@ import numpy as np
 from vicinal.backends.base import Handle, Ops, Unary
 from vicinal.loading.weights import Scope, Tensor
 from vicinal.networks.blocks import Keys, dense
-from vicinal.networks.decoder import head_width, shared_heads
+from vicinal.networks.decoder import classify, head_width, parse_head, shared_heads
 from vicinal.networks.rotary import (
     FULL,
     LONGEST,
@@ -28,6 +28,8 @@ from vicinal.networks.rotary import (
 MODEL_TYPES = ("gemma3_text",)
 ANCHOR = "embed_tokens.weight"
 LEFTOVERS = ("lm_head.*", "score.*")
+PREFIX, HEAD = "model.", ("score.",)
+__all__ = ["ANCHOR", "HEAD", "LEFTOVERS", "MODEL_TYPES", "PREFIX", "classify", "parse", "parse_head", "tokens"]
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from vicinal.backends.base import Handle, Ops, Unary
+from vicinal.loading.spec import Classifier
 from vicinal.loading.weights import Scope
-from vicinal.networks.blocks import Keys, dense
+from vicinal.networks.blocks import Head, Keys, dense
 from vicinal.networks.rotary import (
     FULL,
     LONGEST,
@@ -24,6 +27,7 @@ from vicinal.networks.rotary import (
 MODEL_TYPES = ("modernbert",)
 ANCHOR = "embeddings.tok_embeddings.weight"
 LEFTOVERS = ("head.*", "decoder.*", "classifier.*")
+PREFIX, HEAD = "model.", ("head.", "classifier.")
 
 
 @dataclass(frozen=True)
@@ -120,3 +124,42 @@ def _feed_forward(ops: Ops, w: Scope, c: Config, h: Handle) -> Handle:
 def _norm(ops: Ops, w: Scope, name: str, x: Handle, c: Config) -> Handle:
     s, width = w.at(name), c.hidden_size
     return ops.layer_norm(x, s.tensor("weight", width), s.tensor("bias", width) if c.norm_bias else None, c.eps)
+
+
+@dataclass(frozen=True)
+class _Head(Head):
+    """Of ModernBertForSequenceClassification."""
+
+    pooling: str
+    act: Unary
+    biased: bool
+    norm_bias: bool
+    eps: float
+
+
+def parse_head(config: Mapping[str, Any]) -> _Head:
+    """Read what the head is."""
+    keys = Keys(config)
+    return _Head(
+        hidden_size=keys.count("hidden_size"),
+        pooling=keys.demand("classifier_pooling", "cls", "mean"),
+        act=keys.activation("classifier_activation"),
+        biased=keys.flag("classifier_bias", False),
+        norm_bias=keys.flag("norm_bias", False),
+        eps=keys.number("norm_eps", 1e-5),
+    )
+
+
+def classify(ops: Ops, w: Scope, c: Classifier, h: Handle, x: Mapping[str, Handle]) -> Handle:
+    """ModernBertForSequenceClassification: the first token or the mean, a layer of its own, then a linear one."""
+    head: _Head = c.head
+    width, s = head.hidden_size, w.at("head")
+    if head.pooling == "cls":
+        pooled = ops.gather_token(h, x["first"])
+    else:
+        one, zero = ops.constant(np.float32(1)), ops.constant(np.float32(0))
+        there = ops.where(ops.expand_dims(x["mask"], 2), one, zero)
+        pooled = ops.squeeze(ops.reduce("sum", h * there, 1) / ops.reduce("sum", there, 1), 1)
+    y = ops.unary(head.act, dense(ops, s, "dense", pooled, width, width, head.biased))
+    scale, shift = s.at("norm").tensor("weight", width), s.at("norm").tensor("bias", width) if head.norm_bias else None
+    return dense(ops, w, "classifier", ops.layer_norm(y, scale, shift, head.eps), width, c.labels)
