@@ -15,6 +15,7 @@ ROOT = Path(vicinal.__file__).parent
 
 LAYERS = (
     ("cli",),
+    ("retrieval",),
     ("sentence_transformer", "cross_encoder"),
     ("model",),
     ("engine", "arguments"),

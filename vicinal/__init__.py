@@ -10,11 +10,15 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from vicinal import errors, util
     from vicinal.cross_encoder import CrossEncoder
+    from vicinal.retrieval import Hit, Pipeline, Retriever
     from vicinal.sentence_transformer import SentenceTransformer
     from vicinal.similarity import SimilarityFunction, quantize_embeddings
 
 __all__ = [
     "CrossEncoder",
+    "Hit",
+    "Pipeline",
+    "Retriever",
     "SentenceTransformer",
     "SimilarityFunction",
     "__version__",
@@ -25,6 +29,9 @@ __all__ = [
 
 _HOMES = {
     "CrossEncoder": "vicinal.cross_encoder",
+    "Hit": "vicinal.retrieval",
+    "Pipeline": "vicinal.retrieval",
+    "Retriever": "vicinal.retrieval",
     "SentenceTransformer": "vicinal.sentence_transformer",
     "SimilarityFunction": "vicinal.similarity",
     "quantize_embeddings": "vicinal.similarity",
