@@ -23,6 +23,7 @@ def retriever() -> Retriever:
     return Retriever(SentenceTransformer(), DOCUMENTS)
 
 
+@pytest.mark.filterwarnings("ignore::vicinal.errors.TruncationWarning")
 def test_hits_are_in_the_rerankers_order(retriever: Retriever, reranker: CrossEncoder) -> None:
     pipeline = Pipeline(retriever, reranker, candidates=4, top_k=3)
     for query, ranking in zip(QUERIES, pipeline(QUERIES), strict=True):
