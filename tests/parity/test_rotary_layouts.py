@@ -27,7 +27,7 @@ from tests.parity.layouts import (
     write_json,
 )
 from vicinal import SentenceTransformer
-from vicinal.errors import ModelWarning, PromptWarning
+from vicinal.errors import ModelWarning, PromptWarning, ZeroVectorWarning
 
 CLOSE = 3e-5
 WEB_SEARCH = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery: "
@@ -405,6 +405,21 @@ def test_llama_3_and_eurobert(tmp_path: Path, texts: list[str], corpus: list[str
     with pytest.warns(ModelWarning, match=f"{'mean' if kind == 'eurobert' else 'lasttoken'} pooling is taken"):
         found = ours(folder)
     near(found.encode(texts[:9]), peer(folder).encode(texts[:9]))
+
+
+def test_a_text_without_tokens_has_a_zero_vector(tmp_path: Path, corpus: list[str]) -> None:
+    """A tokenizer that frames nothing makes nothing of "", and there is no last token."""
+    tokenizer = byte_bpe(corpus, ["<|endoftext|>"], QWEN_WORDS)
+    config = {**TINY, "model_type": "qwen2", "num_key_value_heads": 2, "max_position_embeddings": 64,
+              "vocab_size": tokenizer.get_vocab_size()}  # fmt: skip
+    folder = write(tmp_path / "model", config, weights(config), tokenizer, qwen_words(tokenizer), mode="lasttoken",
+                   width=32)  # fmt: skip
+    texts = ["", "a text", "other", ""]
+    for backend in ("openvino", "numpy"):
+        with pytest.warns(ZeroVectorWarning, match="row 0 is all zero"):
+            found = ours(folder, backend).encode(texts)
+        near(found, peer(folder).encode(texts))
+        assert not found[[0, 3]].any()
 
 
 def test_pairs(tmp_path: Path, corpus: list[str]) -> None:

@@ -79,15 +79,19 @@ def static(ops: Ops, w: Scope, module: StaticEmbedding, ids: Handle) -> Handle:
 
 
 def pool(ops: Ops, mode: str, h: Handle, x: Mapping[str, Handle]) -> Handle:
-    """One vector a text (B, D) from token states (B, T, D); only tokens that x["pool"] marks count."""
+    """One vector a text (B, D) from token states (B, T, D); only tokens that x["pool"] marks count.
+
+    A text without tokens, which some tokenizers make of "", has zeros for its last token's state.
+    """
+    one, zero = ops.constant(np.float32(1)), ops.constant(np.float32(0))
     if mode == "cls":
         return ops.gather_token(h, x["first"])
     if mode == "lasttoken":
-        return ops.gather_token(h, x["last"])
+        there = ops.where(ops.expand_dims(x["mask"], 2), one, zero)
+        return ops.gather_token(h, x["last"]) * ops.gather_token(there, x["last"])
     counted = ops.expand_dims(x["pool"], 2)
     if mode == "max":
         return ops.squeeze(ops.reduce("max", ops.where(counted, h, ops.constant(LOWEST)), 1), 1)
-    one, zero = ops.constant(np.float32(1)), ops.constant(np.float32(0))
     weight = ops.where(counted, one, zero)
     if mode == "weightedmean":  # SGPT: a token weighs as much as its place, from 1
         places: Any = np.arange(1, _LONGEST + 1, dtype=np.float32)[:, None]
