@@ -16,7 +16,7 @@ ROOT = Path(vicinal.__file__).parent
 LAYERS = (
     ("cli",),
     ("retrieval",),
-    ("sentence_transformer", "cross_encoder"),
+    ("sentence_transformer", "cross_encoder", "parallel"),
     ("model",),
     ("engine", "arguments"),
     ("backends", "text", "loading", "report"),

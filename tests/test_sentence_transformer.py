@@ -424,13 +424,10 @@ def test_arguments_that_are_refused(options: dict[str, Any], text: str, shared: 
         list(shared.encode_iter(["red"], **options))
 
 
-def test_devices_and_pools(shared: SentenceTransformer, alone: np.ndarray) -> None:
+def test_devices(shared: SentenceTransformer, alone: np.ndarray) -> None:
     assert_near(shared.encode(TEXTS, device="cpu"), alone)
     with pytest.raises(Unavailable, match=r"device='cuda' is not to be had: .* computes on the cpu"):
         shared.encode("red", device="cuda")
-    for several in ({"device": ["cpu", "cpu"]}, {"pool": object()}):
-        with pytest.raises(Unavailable, match="encoding in several processes is not in this version"):
-            shared.encode("red", **several)
 
 
 @pytest.mark.parametrize("call", ["encode", "encode_query", "encode_document", "encode_iter"])
@@ -706,7 +703,6 @@ def test_setters_in_two_threads_lose_nothing(model: SentenceTransformer) -> None
     ("options", "error", "text"),
     [
         ({"device": "cuda"}, Unavailable, "device='cuda' is not to be had"),
-        ({"device": ["cpu", "cpu"]}, Unavailable, "encoding in several processes is not in this version"),
         ({"backend": "torch"}, Unavailable, 'backend="torch" is not in this version of vicinal; use "openvino"'),
         ({"backend": "onnx"}, Unavailable, 'backend="onnx" is not in this version'),
         ({"backend": "tensorflow"}, ValueError, "backend must be .*, not 'tensorflow'"),

@@ -10,6 +10,7 @@ VicinalError
 ├── InvalidInput           (TypeError)          a text is not a text; names row and type
 ├── TextTooLong            (ValueError)         truncation="error" and a text exceeds the model's length
 ├── DimensionMismatch      (ValueError)         vectors whose lengths differ were compared
+├── WorkerDied             (RuntimeError)       a process of a pool ended before it gave its results
 ├── NonFiniteEmbedding     (ArithmeticError)    a vector holds nan or infinity; names the rows
 └── SpaceMismatch          (ValueError)         vectors of two embedding spaces were mixed; names both
 
@@ -68,6 +69,10 @@ class DimensionMismatch(VicinalError, ValueError):
 
 class NonFiniteEmbedding(VicinalError, ArithmeticError):
     """The model produced nan or infinity."""
+
+
+class WorkerDied(VicinalError, RuntimeError):
+    """A process of a pool ended before it gave its results."""
 
 
 class SpaceMismatch(VicinalError, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 
 _NAMED = 5
 """Rows that a message names before it only counts."""
+
+
+def shown(progress: bool | None) -> bool:
+    """Whether a progress bar is: None is where the logger "vicinal" is at INFO or DEBUG."""
+    if progress is None:
+        return logging.getLogger("vicinal").getEffectiveLevel() in (logging.INFO, logging.DEBUG)
+    return progress
 
 
 def bar(total: int, what: str = "Encoding") -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from vicinal.backends.base import Bounds
 from vicinal.cross_encoder import activations
 from vicinal.cross_encoder.inputs import older_arguments, read_documents, read_pairs
 from vicinal.engine import Engine, Job
-from vicinal.errors import NonFiniteEmbedding, TruncationWarning
+from vicinal.errors import NonFiniteEmbedding, TruncationWarning, Unavailable
 from vicinal.extras import require
 from vicinal.loading.classifier import read_classifier
 from vicinal.loading.modules import with_prompts
@@ -26,8 +25,6 @@ from vicinal.model import Model
 from vicinal.text.inputs import prompted, resolve_prompt
 from vicinal.text.pairs import longest_first, second_first
 from vicinal.text.tokens import HalfCharacter, Text
-
-logger = logging.getLogger("vicinal")
 
 TruncationStrategy = Literal["longest_first", "document_first"]
 _CUTS = {"longest_first": longest_first, "document_first": second_first}
@@ -193,7 +190,9 @@ class CrossEncoder(Model):
             raise TypeError("predict() needs pairs of texts: predict(inputs)")
         if convert_to_tensor:
             require("torch", "convert_to_tensor=True")
-        arguments.only_cpu(device, pool)
+        arguments.only_cpu(device)
+        if pool is not None or chunk_size is not None:
+            raise Unavailable("a cross-encoder scores in one process; leave pool and chunk_size out")
         arguments.batching(batch_size, batch_tokens, truncation)
         if truncation_strategy not in _CUTS:
             raise ValueError(
@@ -232,8 +231,7 @@ class CrossEncoder(Model):
         unique = list(dict.fromkeys(pairs))
         inverse, firsts = arguments.places(unique, pairs)
         scores = np.empty((len(unique), self.num_labels), np.float32)
-        shown = logger.getEffectiveLevel() in (logging.INFO, logging.DEBUG) if progress is None else progress
-        bar = report.bar(len(unique), "Scoring") if shown else None
+        bar = report.bar(len(unique), "Scoring") if report.shown(progress) else None
         cut: list[tuple[int, int]] = []
         limit = job.route.max_length
         for window, rows, arrays in self._engine.run(iter(unique), job):
