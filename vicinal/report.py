@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from vicinal.engine import Window
     from vicinal.text.tokens import Text
 
+TALKATIVE = (logging.INFO, logging.DEBUG)
+"""Levels of the logger at which progress is shown without being asked for."""
 _NAMED = 5
 """Rows that a message names before it only counts."""
 
@@ -25,7 +27,7 @@ _NAMED = 5
 def shown(progress: bool | None) -> bool:
     """Whether a progress bar is: None is where the logger "vicinal" is at INFO or DEBUG."""
     if progress is None:
-        return logging.getLogger("vicinal").getEffectiveLevel() in (logging.INFO, logging.DEBUG)
+        return logging.getLogger("vicinal").getEffectiveLevel() in TALKATIVE
     return progress
 
 

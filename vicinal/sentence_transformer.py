@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -24,6 +25,8 @@ from vicinal.parallel import Parallel, checked_pool
 from vicinal.similarity import SimilarityFunction
 from vicinal.text.inputs import read, resolve_prompt, stream
 from vicinal.text.tokens import HalfCharacter, Text, everything
+
+logger = logging.getLogger("vicinal")
 
 _ENCODED = ("sentence_embedding",)
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
@@ -240,7 +243,8 @@ class SentenceTransformer(Parallel, Model):
             inverse, places = arguments.places(unique, texts)
         cut: list[tuple[int, int]] = []
         zero: list[int] = []
-        bar = report.bar(len(unique)) if progress is not False and report.shown(progress) else None
+        wished = logger.getEffectiveLevel() in report.TALKATIVE if progress is None else progress
+        bar = report.bar(len(unique)) if wished else None
         dims, limit = vectors.shape[1], job.route.max_length
         for window, rows, arrays in self._engine.run(iter(unique), job):
             if rows is None:  # a window begins
