@@ -16,7 +16,7 @@ ROOT = Path(vicinal.__file__).parent
 LAYERS = (
     ("cli",),
     ("retrieval",),
-    ("sentence_transformer", "cross_encoder", "parallel"),
+    ("sentence_transformer", "cross_encoder", "parallel", "selftest"),
     ("model",),
     ("engine", "arguments"),
     ("backends", "text", "loading", "report"),

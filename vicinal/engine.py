@@ -199,6 +199,14 @@ class Engine:
             for _, running in under_way:  # the caller stopped, or a batch failed: every request goes back
                 running.abandon()
 
+    def compute(self, route: Route, tokens: Tokens, bounds: Bounds) -> Arrays:
+        """What a route makes of tokens that fit into one batch."""
+        program = self._program(route, (route.output,))
+        ((_, feeds),) = program.batches(tokens, bounds, program.inputs)
+        pending = program.start(feeds, wait=True)
+        assert pending is not None, "a caller that waits gets its place"
+        return pending.result()
+
     def read_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """The tensors that the networks read, by `"{module's folder}/{name}"`."""
         self._open()

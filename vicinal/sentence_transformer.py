@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal import arguments, report
+from vicinal import arguments, report, selftest
 from vicinal.arguments import NOTHING, TRUNCATIONS, OutputValue, Precision, Truncation
 from vicinal.backends import choose
 from vicinal.backends.base import Bounds
 from vicinal.engine import Engine, Job, portions, prompt_length
 from vicinal.errors import NonFiniteEmbedding, PromptWarning, TruncationWarning, ZeroVectorWarning
 from vicinal.extras import require
+from vicinal.loading.folder import Folder
 from vicinal.loading.modules import with_prompts
 from vicinal.loading.opening import open_model
 from vicinal.model import Model
@@ -54,6 +55,7 @@ class SentenceTransformer(Parallel, Model):
         threads: processor threads; None for all that the process may use (also from VICINAL_THREADS).
         similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan".
         truncate_dim: keep so many leading dimensions.
+        self_test: send two tokens through the model, and compare with the golden vectors of its folder if it has some.
 
     Raises:
         ModelNotFound: no place has the model; every place and every way to get it is listed.
@@ -89,6 +91,7 @@ class SentenceTransformer(Parallel, Model):
         threads: int | None = None,
         similarity_fn_name: str | SimilarityFunction | None = None,
         truncate_dim: int | None = None,
+        self_test: bool = True,
     ) -> None:
         arguments.no_modules(modules)
         arguments.only_cpu(device)
@@ -112,6 +115,10 @@ class SentenceTransformer(Parallel, Model):
         self.default_prompt_name = spec.default_prompt_name if default_prompt_name is None else default_prompt_name
         self.similarity_fn_name = similarity_fn_name or spec.similarity_fn_name
         self.truncate_dim = spec.truncate_dim if truncate_dim is None else truncate_dim
+        if self_test:
+            for route in spec.routes.values():
+                selftest.probe(self._engine, route, self.name)
+            selftest.check_golden(self, Folder(opened.located.folder))
 
     # ---- texts to vectors --------------------------------------------------------------------------------------
 
@@ -134,6 +141,7 @@ class SentenceTransformer(Parallel, Model):
         *,
         task: str | None = None,
         batch_tokens: int | None = None,
+        deterministic: bool = False,
         truncation: Truncation = "warn",
         out: NDArray[np.float32] | None = None,
         sentences: Any = NOTHING,
@@ -157,6 +165,8 @@ class SentenceTransformer(Parallel, Model):
             chunk_size: texts that a process is given at a time.
             task: the route of a model that has several.
             batch_tokens: padded tokens of a batch: what bounds the memory, whatever the lengths.
+            deterministic: a text's vector is the same to the last bit whatever it is encoded with, on one machine and
+                version: every text is computed alone. Short texts take several times as long.
             truncation: what happens when a text is longer than the model's limit and loses its end.
             out: (n, dims) float32 array or memory map to fill and return.
 
@@ -176,12 +186,15 @@ class SentenceTransformer(Parallel, Model):
                 return self.encode(
                     inputs, prompt_name, prompt, batch_size, show_progress_bar, output_value, precision,
                     convert_to_numpy, convert_to_tensor, None, normalize_embeddings, truncate_dim, own, chunk_size,
-                    task=task, batch_tokens=batch_tokens, truncation=truncation, out=out, sentences=sentences,
+                    task=task, batch_tokens=batch_tokens, deterministic=deterministic, truncation=truncation, out=out,
+                    sentences=sentences,
                 )  # fmt: skip
         if device is not None:
             arguments.only_cpu(device)
         if batch_size is not None or batch_tokens is not None or truncation not in TRUNCATIONS:
             arguments.batching(batch_size, batch_tokens, truncation)
+        if deterministic:
+            batch_size = 1
         spec = self._spec
         texts, single, prefix, task = read(spec, sentences if inputs is NOTHING else inputs, prompt, prompt_name, task)
         route = spec.only or spec.route(task)

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 import vicinal
 from vicinal.cli import terminal
 from vicinal.cli.encode import encode
+from vicinal.cli.golden import golden
 from vicinal.cli.info import info
 from vicinal.cli.pack import pack
 from vicinal.cli.search import search
@@ -99,5 +100,5 @@ def program(
     """
 
 
-for command in (encode, search, similarity, info, pack):
+for command in (encode, search, similarity, info, pack, golden):
     app.command()(command)
