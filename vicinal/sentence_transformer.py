@@ -56,6 +56,7 @@ class SentenceTransformer(Parallel, Model):
         similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan".
         truncate_dim: keep so many leading dimensions.
         self_test: send two tokens through the model, and compare with the golden vectors of its folder if it has some.
+        profile: a file that `vicinal tune` wrote, which states backend, dtype, threads and batch budget.
 
     Raises:
         ModelNotFound: no place has the model; every place and every way to get it is listed.
@@ -92,9 +93,16 @@ class SentenceTransformer(Parallel, Model):
         similarity_fn_name: str | SimilarityFunction | None = None,
         truncate_dim: int | None = None,
         self_test: bool = True,
+        profile: str | os.PathLike[str] | None = None,
     ) -> None:
         arguments.no_modules(modules)
         arguments.only_cpu(device)
+        budget = None
+        if profile is not None:
+            from vicinal.profiles import read_profile
+
+            way = read_profile(profile, {"backend": backend, "dtype": dtype, "threads": threads})
+            backend, dtype, threads, budget = way.backend, way.dtype, way.threads, way.batch_tokens
         opened = open_model(
             model_name_or_path,
             revision=revision,
@@ -106,7 +114,7 @@ class SentenceTransformer(Parallel, Model):
         spec = with_prompts(opened.parts.spec, prompts or {}, opened.supplied)
         choice = choose(spec, backend, arguments.model_dtype(model_kwargs or {}, dtype), threads)
         super().__init__(Engine(opened.parts, choice, checked=not config_kwargs), spec, opened.located)
-        self._budget = _BATCH_TOKENS[choice.backend]
+        self._budget = budget or _BATCH_TOKENS[choice.backend]
         self.model_card_data = model_card_data
         self.trust_remote_code = trust_remote_code
         self._supplied = {name: prompt for name, prompt in opened.supplied.items() if name not in (prompts or {})}

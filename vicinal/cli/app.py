@@ -20,6 +20,7 @@ from vicinal.cli.info import info
 from vicinal.cli.pack import pack
 from vicinal.cli.search import search
 from vicinal.cli.similarity import similarity
+from vicinal.cli.tune import tune
 from vicinal.errors import VicinalError, VicinalWarning
 
 
@@ -100,5 +101,5 @@ def program(
     """
 
 
-for command in (encode, search, similarity, info, pack, golden):
+for command in (encode, search, similarity, info, pack, golden, tune):
     app.command()(command)
