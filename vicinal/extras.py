@@ -7,7 +7,7 @@ from types import ModuleType
 
 from vicinal.errors import MissingExtra
 
-_MODULES = {"torch": "torch", "parquet": "pyarrow"}
+_MODULES = {"torch": "torch", "parquet": "pyarrow", "train": "datasets", "faiss": "faiss", "plot": "matplotlib"}
 
 
 def require(extra: str, purpose: str) -> ModuleType:

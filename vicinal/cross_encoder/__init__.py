@@ -1,0 +1,1 @@
+"""Scoring pairs of texts that are read together."""
