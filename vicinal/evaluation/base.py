@@ -7,11 +7,19 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from vicinal.errors import InvalidData
 
 logger = logging.getLogger("vicinal.evaluation")
+
+
+class Run(NamedTuple):
+    """One evaluation: where its row is written (None: nowhere), and when in training it takes place."""
+
+    folder: str | None
+    epoch: int
+    steps: int
 
 
 class BaseEvaluator:
@@ -78,8 +86,11 @@ class BaseEvaluator:
 
     # ---- for the evaluators of this package ----------------------------------------------------------------------
 
-    def _begin(self, output_path: str | None, epoch: int, steps: int) -> None:
+    def _begin(self, output_path: str | None, epoch: int, steps: int) -> Run:
         """Log what begins, and find out before any work whether its results can be written.
+
+        Returns:
+            What `_finish` is to be given.
 
         Raises:
             InvalidData: the file is there and has other columns.
@@ -88,45 +99,46 @@ class BaseEvaluator:
         data = f" on {self.name}" if self.name else ""
         logger.info("%s%s%s", type(self).__name__, data, when)
         if output_path is None or not self.write_csv:
-            return
+            return Run(None, epoch, steps)
         path = os.path.join(output_path, self.csv_file)
         if os.path.isfile(path):
             with open(path, newline="", encoding="utf-8") as file:
-                found = next(csv.reader(file), [])
-            if found != list(self.csv_headers):
+                found = next(csv.reader(file), None)
+            if found not in (None, list(self.csv_headers)):
                 raise InvalidData(
                     f"{path} has the columns {', '.join(found)}; this evaluation writes {', '.join(self.csv_headers)}. "
                     "Move the file away, or give the evaluator another name"
                 )
+        return Run(output_path, epoch, steps)
 
-    def _finish(
-        self,
-        model: Any,
-        metrics: Mapping[str, Any],
-        row: Iterable[Any],
-        output_path: str | None,
-        epoch: int,
-        steps: int,
-    ) -> dict[str, float]:
-        """Log, write the row and tell the card; the metrics by their full names."""
-        self._write(row, output_path, epoch, steps)
+    def _finish(self, run: Run, model: Any, metrics: Mapping[str, Any], row: Iterable[Any]) -> dict[str, float]:
+        """Log, write the row and tell the card.
+
+        Args:
+            metrics: by their short names.
+            row: what stands in the file's columns after epoch and steps.
+
+        Returns:
+            The metrics by their full names.
+        """
+        self._write(run, row)
         for key, value in metrics.items():
             logger.info("%s: %.4f", key, value)
         named = self.prefix_name_to_metrics(metrics, self.name)
-        self.store_metrics_in_model_card_data(model, named, epoch, steps)
+        self.store_metrics_in_model_card_data(model, named, run.epoch, run.steps)
         return named
 
-    def _write(self, row: Iterable[Any], output_path: str | None, epoch: int, steps: int) -> None:
+    def _write(self, run: Run, row: Iterable[Any]) -> None:
         """Append a row to the file, under a header if it is new."""
-        if output_path is None or not self.write_csv:
+        if run.folder is None:
             return
-        os.makedirs(output_path, exist_ok=True)
-        path = os.path.join(output_path, self.csv_file)
+        os.makedirs(run.folder, exist_ok=True)
+        path = os.path.join(run.folder, self.csv_file)
         with open(path, "a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             if file.tell() == 0:
                 writer.writerow(self.csv_headers)
-            writer.writerow([epoch, steps, *map(_plain, row)])
+            writer.writerow([run.epoch, run.steps, *map(_plain, row)])
 
 
 def _plain(value: Any) -> Any:

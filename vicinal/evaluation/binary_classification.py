@@ -22,8 +22,8 @@ class BinaryClassificationEvaluator(EncodingEvaluator):
 
     Metrics: `{similarity}_accuracy`, `_accuracy_threshold`, `_f1`, `_f1_threshold`, `_precision`, `_recall`, `_ap`,
     `_mcc`; accuracy and F1 at the threshold that is best for each, the others of F1's threshold. With several
-    similarities also `max_...`. Thresholds of "euclidean" and "manhattan" are distances: what is nearer counts as 1. The
-    primary metric is average precision.
+    similarities also `max_...`. Thresholds of "euclidean" and "manhattan" are distances: what is nearer counts as 1.
+    The primary metric is average precision.
 
     Args:
         sentences1, sentences2: texts; row i of both is a pair.

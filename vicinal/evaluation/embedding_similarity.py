@@ -107,7 +107,7 @@ class EmbeddingSimilarityEvaluator(EncodingEvaluator):
         vectors = np.asarray(self.embed_inputs(model, [*self.sentences1, *self.sentences2]))
         if self.precision in ("binary", "ubinary"):
             bits = vectors.view(np.uint8) ^ (0x80 if self.precision == "binary" else 0)
-            vectors = np.unpackbits(bits, axis=1)
+            vectors = np.unpackbits(bits.astype(np.uint8), axis=1)
         if self.precision is not None:
             vectors = vectors.astype(np.float32)
         return {

@@ -16,7 +16,7 @@ class LabelAccuracyEvaluator(BaseEvaluator):
 
     Args:
         dataloader: a torch DataLoader of `InputExample`s; it is made to collate as the model does.
-        softmax_model: a torch module, `softmax_model(features, labels=None)` of which gives (anything, logits (n, labels)).
+        softmax_model: a torch module; `softmax_model(features, labels=None)` gives (anything, logits (n, labels)).
         name, write_csv: see `BaseEvaluator`.
 
     Raises:

@@ -18,8 +18,8 @@ class MSEEvaluatorFromDataFrame(EncodingEvaluator):
     Metrics: `negative_mse`, the mean over the combinations; the file has the error of each.
 
     Args:
-        dataframe: rows of parallel texts by language, [{"en": ..., "de": ...}, ...]; or a pandas DataFrame with a column
-            a language. A row counts for a combination where both its texts are there and not blank.
+        dataframe: rows of parallel texts by language, [{"en": ..., "de": ...}, ...]; or a pandas DataFrame with a
+            column a language. A row counts for a combination where both its texts are there and not blank.
         teacher_model: what has `encode`; it encodes each source text once, when the evaluator is made.
         combinations: (source, target) languages.
         batch_size, name, write_csv, truncate_dim: as in `EmbeddingSimilarityEvaluator`.

@@ -18,8 +18,8 @@ from vicinal.similarity import cos_sim
 class RerankingEvaluator(EncodingEvaluator):
     """MAP, MRR and nDCG of documents that are ranked by their similarity with a query.
 
-    Metrics: `map`, `mrr@{at_k}`, `ndcg@{at_k}`, the last one primary. nDCG and MAP are the mean over all orders of equal
-    scores; in MRR equal scores stay in the order given.
+    Metrics: `map`, `mrr@{at_k}`, `ndcg@{at_k}`, the last one primary. nDCG and MAP are the mean over all orders of
+    equal scores; in MRR equal scores stay in the order given.
 
     Args:
         samples: {"query": text, "positive": texts, "negative": texts} each; or a dict of such. A text alone counts as a

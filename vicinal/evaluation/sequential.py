@@ -48,8 +48,8 @@ class SequentialEvaluator(BaseEvaluator):
                 found = {f"evaluator_{i}": found}
             if twice := sorted(set(found) & set(results)):
                 report.warn(
-                    f"evaluator {i} ({type(evaluator).__name__}) gives {', '.join(twice)}, as one before it does, whose "
-                    "result is lost: give the evaluators different names",
+                    f"evaluator {i} ({type(evaluator).__name__}) gives {', '.join(twice)}, as one before it does, "
+                    "whose result is lost: give the evaluators different names",
                     EvaluationWarning,
                 )
             primary = getattr(evaluator, "primary_metric", None)

@@ -66,10 +66,8 @@ class TranslationEvaluator(EncodingEvaluator):
         targets = as_rows(self.embed_inputs(model, self.target_sentences), "target embeddings")
         forth = self._right(sources, targets, self.target_sentences, self.print_wrong_matches)
         back = self._right(targets, sources, self.source_sentences, False)
-        found = {"src2trg_accuracy": forth, "trg2src_accuracy": back}
-        return self._finish(
-            model, found | {"mean_accuracy": (forth + back) / 2}, found.values(), output_path, epoch, steps
-        )
+        found = {"src2trg_accuracy": forth, "trg2src_accuracy": back, "mean_accuracy": (forth + back) / 2}
+        return self._finish(run, model, found, [forth, back])
 
     def _right(self, queries: Any, corpus: Any, texts: Sequence[str], shown: bool) -> float:
         """Share of queries whose nearest text is that of their own row."""

@@ -71,8 +71,8 @@ class TripletEvaluator(EncodingEvaluator):
     def from_input_examples(cls, examples: Iterable[Any], **options: Any) -> TripletEvaluator:
         """From `InputExample`s of three texts."""
         rows = list(examples)
-        columns = ([row.texts[i] for row in rows] for i in range(3))
-        return cls(*columns, **options)
+        anchors, positives, negatives = ([row.texts[i] for row in rows] for i in range(3))
+        return cls(anchors, positives, negatives, **options)
 
     def __call__(
         self, model: Any, output_path: str | None = None, epoch: int = -1, steps: int = -1

@@ -9,7 +9,6 @@ import numpy as np
 
 from vicinal.cross_encoder.evaluation.base import PredictingEvaluator
 from vicinal.errors import InvalidData
-from vicinal.evaluation.base import logger
 from vicinal.evaluation.reranking import ranking_metrics, samples_of
 
 Judged = tuple[float, float, float]
@@ -27,7 +26,7 @@ class CrossEncoderRerankingEvaluator(PredictingEvaluator):
         samples: {"query": text, "positive": texts, "negative": texts}, or with a first stage {"query": text,
             "positive": texts, "documents": texts, best first}. Documents that are among the positives are relevant.
         at_k: how many of the first documents MRR and nDCG look at; `mrr_at_k` is its older name.
-        always_rerank_positives: rank positives that the first stage missed too. False judges what a pipeline would give.
+        always_rerank_positives: rank positives that the first stage missed too; False judges what a pipeline gives.
         name, write_csv: see `BaseEvaluator`.
         prompt_name, batch_size, show_progress_bar: given to the model's `predict`.
 
@@ -80,10 +79,8 @@ class CrossEncoderRerankingEvaluator(PredictingEvaluator):
             start += len(texts)
         means = self._means(found)
         base = self._means([self._first_stage(sample) for sample in self.samples if "documents" in sample])
-        row = list(means.values())
-        return self._finish(
-            model, means | {f"base_{key}": v for key, v in base.items()}, row, output_path, epoch, steps
-        )
+        both = means | {f"base_{key}": value for key, value in base.items()}
+        return self._finish(run, model, both, means.values())
 
     def _candidates(self, sample: Mapping[str, Any]) -> tuple[list[str], list[int]]:
         """The documents to rank, and which are relevant; none where no relevant one is among them."""
