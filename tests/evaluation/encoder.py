@@ -10,7 +10,10 @@ import numpy as np
 from vicinal.similarity import cos_sim, quantize_embeddings
 
 DIMS = 24
-WORDS = "red green blue apple pear plum tax law court judge rain snow wind storm dog cat bird fish train bus".split()
+WORDS = (
+    "red", "green", "blue", "apple", "pear", "plum", "tax", "law", "court", "judge", "rain", "snow", "wind", "storm",
+    "dog", "cat", "bird", "fish", "train", "bus",
+)  # fmt: skip
 
 
 def words(seed: int, count: int) -> list[str]:

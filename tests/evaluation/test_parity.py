@@ -46,7 +46,9 @@ def test_embedding_similarity(options: dict[str, Any], tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("options", [{}, {"name": "dup"}, {"similarity_fn_names": ALL, "name": "dup", "truncate_dim": 9}])
+@pytest.mark.parametrize(
+    "options", [{}, {"name": "dup"}, {"similarity_fn_names": ALL, "name": "dup", "truncate_dim": 9}]
+)
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.97])
 def test_binary_classification(options: dict[str, Any], share: float, tmp_path: Path) -> None:
     labels = [int(x < share) for x in np.random.default_rng(3).random(60)]
@@ -70,13 +72,20 @@ def test_binary_classification(options: dict[str, Any], share: float, tmp_path: 
 )
 def test_triplet(options: dict[str, Any], tmp_path: Path) -> None:
     args = (FIRST, SECOND, THIRD)
-    same(ours.TripletEvaluator(*args, **options), peer.TripletEvaluator(*args, **options), (Encoder(), Encoder()), tmp_path)
+    same(
+        ours.TripletEvaluator(*args, **options),
+        peer.TripletEvaluator(*args, **options),
+        (Encoder(), Encoder()),
+        tmp_path,
+    )
 
 
 QUERIES = {f"q{i}": text for i, text in enumerate(words(4, 30))}
 CORPUS = {f"d{i * 7 % 90}": text for i, text in enumerate([*words(5, 80), *words(5, 10)])}  # the last ten twice: ties
 RELEVANT = {
-    f"q{i}": {f"d{j}" for j in np.random.default_rng(i).choice(95, int(1 + i % 5 * 4), replace=False)}  # some are missing
+    f"q{i}": {
+        f"d{j}" for j in np.random.default_rng(i).choice(95, int(1 + i % 5 * 4), replace=False)
+    }  # some are missing
     for i in range(0, 30, 2)
 } | {"q1": set()}
 
@@ -161,7 +170,12 @@ def test_reranking_with_ties_and_the_dot_product(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"name": "m", "add_transitive_closure": True}, {"max_pairs": 150, "top_k": 4}, {"truncate_dim": 8, "top_k": 3}],
+    [
+        {},
+        {"name": "m", "add_transitive_closure": True},
+        {"max_pairs": 150, "top_k": 4},
+        {"truncate_dim": 8, "top_k": 3},
+    ],
 )
 @pytest.mark.parametrize("as_dict", [False, True])
 def test_paraphrase_mining(options: dict[str, Any], as_dict: bool, tmp_path: Path) -> None:
@@ -247,7 +261,14 @@ def test_minilm(minilm: Any, tmp_path: Path) -> None:
 
     first = [f"A man is playing the {thing}." for thing in ("guitar", "flute", "piano", "drums", "harp", "trumpet")]
     second = [f"Someone plays a {thing}." for thing in ("guitar", "recorder", "violin", "keyboard", "lyre", "horn")]
-    third = ["A cat sleeps.", "Taxes rise.", "It rains in Paris.", "She bakes bread.", "Stocks fell.", "The bus is late."]
+    third = [
+        "A cat sleeps.",
+        "Taxes rise.",
+        "It rains in Paris.",
+        "She bakes bread.",
+        "Stocks fell.",
+        "The bus is late.",
+    ]
     models = (Wrapped(), Wrapped())
     scores = [5, 4, 1, 3, 4, 3.5]
     for name, args in (
@@ -260,5 +281,7 @@ def test_minilm(minilm: Any, tmp_path: Path) -> None:
     queries = {str(i): text for i, text in enumerate(first)}
     corpus = {str(i): text for i, text in enumerate([*second, *third])}
     args = (queries, corpus, {str(i): {str(i), str((i * 5) % 12)} for i in range(6)})
-    found = same(ours.InformationRetrievalEvaluator(*args), peer.InformationRetrievalEvaluator(*args), models, tmp_path / "ir")
+    found = same(
+        ours.InformationRetrievalEvaluator(*args), peer.InformationRetrievalEvaluator(*args), models, tmp_path / "ir"
+    )
     assert ours.InformationRetrievalEvaluator(*args)(minilm) == pytest.approx(found, abs=1e-9)

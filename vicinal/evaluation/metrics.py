@@ -264,6 +264,26 @@ def ndcg_of_scores(scores: ArrayLike, gains: ArrayLike, k: int) -> float:
     return float((np.bincount(group, worth) @ shares) / best)
 
 
+def reciprocal_rank_of_scores(scores: ArrayLike, relevant: ArrayLike, k: int) -> float:
+    """`reciprocal_rank_at` of the ranking that scores give, the mean over all orders of equal scores.
+
+    Args:
+        scores: (n,), of each document.
+        relevant: (n,), above 0 where it is relevant.
+    """
+    values, hits = _numbers(scores, "scores"), np.asarray(relevant) > 0
+    if not hits.any():
+        return 0.0
+    best = values[hits].max()  # what comes first lies among these equals
+    before, equal = int((values > best).sum()), int((values == best).sum())
+    right = int(hits[values == best].sum())
+    places = np.arange(equal)
+    left = equal - places  # not placed yet, before each place
+    none_yet = np.cumprod(np.append(1.0, np.maximum(left - right, 0) / left))[:-1]
+    rank = before + places + 1
+    return float((none_yet * right / left / rank)[rank <= k].sum())
+
+
 def _numbers(values: ArrayLike, name: str) -> Floats:
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":

@@ -18,8 +18,8 @@ from vicinal.similarity import cos_sim
 class RerankingEvaluator(EncodingEvaluator):
     """MAP, MRR and nDCG of documents that are ranked by their similarity with a query.
 
-    Metrics: `map`, `mrr@{at_k}`, `ndcg@{at_k}`, the last one primary. nDCG and MAP are the mean over all orders of
-    equal scores; in MRR equal scores stay in the order given.
+    Metrics: `map`, `mrr@{at_k}`, `ndcg@{at_k}`, the last one primary. Equal scores count as one: no metric
+    depends on the order in which documents are given.
 
     Args:
         samples: {"query": text, "positive": texts, "negative": texts} each; or a dict of such. A text alone counts as a
@@ -112,7 +112,7 @@ class RerankingEvaluator(EncodingEvaluator):
 
     def _judged(self, sample: Mapping[str, Any], scores: NDArray[np.float64]) -> tuple[float, float, float]:
         relevant = np.repeat([1, 0], [len(sample["positive"]), len(sample["negative"])])
-        return ranking_metrics(scores, relevant, np.argsort(-scores, kind="stable"), self.at_k)
+        return ranking_metrics(scores, relevant, self.at_k)
 
     def get_config_dict(self) -> dict[str, Any]:
         """at_k, and truncate_dim where it is set."""
@@ -136,15 +136,14 @@ def samples_of(samples: Any, keys: tuple[str, ...]) -> list[dict[str, Any]]:
     ]
 
 
-def ranking_metrics(scores: Any, relevant: Any, order: Any, k: int) -> tuple[float, float, float]:
+def ranking_metrics(scores: Any, relevant: Any, k: int) -> tuple[float, float, float]:
     """Average precision, reciprocal rank at k and nDCG at k of one ranking.
 
     Args:
         scores, relevant: (documents,); relevant is 1 or 0.
-        order: (documents,), their places by falling score, which decides among equal scores in the reciprocal rank.
     """
-    first = m.reciprocal_rank_at(np.asarray(relevant)[order][None], k)[0]
-    return m.average_precision(scores, relevant), float(first), m.ndcg_of_scores(scores, relevant, k)
+    first = m.reciprocal_rank_of_scores(scores, relevant, k)
+    return m.average_precision(scores, relevant), first, m.ndcg_of_scores(scores, relevant, k)
 
 
 def _means(found: Sequence[tuple[float, float, float]]) -> dict[str, float]:

@@ -108,7 +108,7 @@ class CrossEncoderRerankingEvaluator(PredictingEvaluator):
     def _judged(self, scores: Any, relevant: Sequence[int]) -> Judged:
         if not any(relevant):
             return _NOTHING
-        return ranking_metrics(scores, relevant, np.argsort(scores, kind="stable")[::-1], self.at_k)
+        return ranking_metrics(scores, relevant, self.at_k)
 
     def _means(self, found: Sequence[Judged]) -> dict[str, float]:
         names = ("map", f"mrr@{self.at_k}", f"ndcg@{self.at_k}")
