@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 import vicinal
 from vicinal.cli import terminal
 from vicinal.cli.encode import encode
+from vicinal.cli.evaluate import evaluate
 from vicinal.cli.info import info
 from vicinal.cli.pack import pack
 from vicinal.cli.search import search
@@ -101,3 +102,4 @@ def program(
 
 for command in (encode, search, similarity, info, pack):
     app.command()(command)
+app.command("eval")(evaluate)
