@@ -11,13 +11,15 @@ VicinalError
 ├── TextTooLong            (ValueError)         truncation="error" and a text exceeds the model's length
 ├── DimensionMismatch      (ValueError)         vectors whose lengths differ were compared
 ├── NonFiniteEmbedding     (ArithmeticError)    a vector holds nan or infinity; names the rows
-└── SpaceMismatch          (ValueError)         vectors of two embedding spaces were mixed; names both
+├── SpaceMismatch          (ValueError)         vectors of two embedding spaces were mixed; names both
+└── InvalidTrainingData    (ValueError)         columns or labels are not what a loss takes; says both
 
 VicinalWarning (UserWarning)
 ├── TruncationWarning      texts were cut to the model's length; names rows and lengths
 ├── PromptWarning          a prompt was supplied, or two were given and one was ignored
 ├── ZeroVectorWarning      a vector is all zero, so that its similarity with anything is 0
-└── ModelWarning           something about a model folder that its user should know
+├── ModelWarning           something about a model folder that its user should know
+└── TrainingWarning        a setting of the training that does not do what it seems to
 """
 
 from __future__ import annotations
@@ -74,6 +76,10 @@ class SpaceMismatch(VicinalError, ValueError):
     """Vectors of two embedding spaces were mixed."""
 
 
+class InvalidTrainingData(VicinalError, ValueError):
+    """Columns or labels are not what a loss takes."""
+
+
 class VicinalWarning(UserWarning):
     """The base of every warning that vicinal gives."""
 
@@ -92,3 +98,7 @@ class ZeroVectorWarning(VicinalWarning):
 
 class ModelWarning(VicinalWarning):
     """Something about a model folder that its user should know."""
+
+
+class TrainingWarning(VicinalWarning):
+    """A setting of the training does not do what it seems to."""
