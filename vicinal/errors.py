@@ -8,11 +8,11 @@ VicinalError
 ├── Unavailable            (ValueError)         a wished backend, device or dtype is not to be had here
 ├── MissingExtra           (ImportError)        an optional dependency is needed; says what to install
 ├── InvalidInput           (TypeError)          a text is not a text; names row and type
+├── InvalidData            (ValueError)         data to train on or evaluate with is not as it must be; says where
 ├── TextTooLong            (ValueError)         truncation="error" and a text exceeds the model's length
 ├── DimensionMismatch      (ValueError)         vectors whose lengths differ were compared
 ├── NonFiniteEmbedding     (ArithmeticError)    a vector holds nan or infinity; names the rows
-├── SpaceMismatch          (ValueError)         vectors of two embedding spaces were mixed; names both
-└── InvalidTrainingData    (ValueError)         columns or labels are not what a loss takes; says both
+└── SpaceMismatch          (ValueError)         vectors of two embedding spaces were mixed; names both
 
 VicinalWarning (UserWarning)
 ├── TruncationWarning      texts were cut to the model's length; names rows and lengths
@@ -60,6 +60,10 @@ class InvalidInput(VicinalError, TypeError):
     """Something that is not a text was given as one."""
 
 
+class InvalidData(VicinalError, ValueError):
+    """Data to train on or to evaluate with is not as it must be."""
+
+
 class TextTooLong(VicinalError, ValueError):
     """A text exceeds the model's length and truncation="error" was asked for."""
 
@@ -74,10 +78,6 @@ class NonFiniteEmbedding(VicinalError, ArithmeticError):
 
 class SpaceMismatch(VicinalError, ValueError):
     """Vectors of two embedding spaces were mixed."""
-
-
-class InvalidTrainingData(VicinalError, ValueError):
-    """Columns or labels are not what a loss takes."""
 
 
 class VicinalWarning(UserWarning):

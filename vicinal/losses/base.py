@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from vicinal.errors import InvalidTrainingData
+from vicinal.errors import InvalidData
 from vicinal.losses.features import Features, part, parts
 from vicinal.losses.gradcache import recomputed
 
@@ -44,15 +44,15 @@ class Inputs:
         return f"({', '.join([*self.columns, *([f'{self.more}_1', '...'] if self.more else [])])})"
 
     def check(self, loss: str, columns: Sequence[Any], labels: Any) -> None:
-        """Raise InvalidTrainingData if there are too few or too many columns, or no labels where they are needed."""
+        """Raise InvalidData if there are too few or too many columns, or no labels where they are needed."""
         most = None if self.more else len(self.columns)
         if len(columns) < len(self.columns) or (most is not None and len(columns) > most):
-            raise InvalidTrainingData(
+            raise InvalidData(
                 f"{loss} takes {len(self.columns)} {'or more ' if self.more else ''}"
                 f"column{'s' * (len(self.columns) > 1)} of texts, {self}, but got {len(columns)}"
             )
         if self.labels is not None and labels is None:
-            raise InvalidTrainingData(f"{loss} needs labels ({self.labels}), but got none")
+            raise InvalidData(f"{loss} needs labels ({self.labels}), but got none")
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class Loss(nn.Module):  # type: ignore[misc]
     """
 
     inputs: ClassVar[Inputs]
-    config: ClassVar[tuple[str, ...]] = ()
-    """The attributes that `get_config_dict` reports."""
+    config: ClassVar[str] = ""
+    """The attributes that `get_config_dict` reports, in one string."""
     citation: str = ""
     """BibTeX of where the loss comes from."""
     autocast: ClassVar[bool] = False
@@ -98,7 +98,7 @@ class Loss(nn.Module):  # type: ignore[misc]
             labels: as the loss needs them.
 
         Raises:
-            InvalidTrainingData: columns or labels are not what the loss takes.
+            InvalidData: columns or labels are not what the loss takes.
         """
         columns = list(sentence_features)
         self.check(columns, labels)
@@ -111,7 +111,7 @@ class Loss(nn.Module):  # type: ignore[misc]
             return self.compute_loss_from_embeddings(embeddings, targets)
 
     def check(self, columns: Sequence[Features], labels: Any) -> None:
-        """Raise InvalidTrainingData if columns or labels are not what the loss takes."""
+        """Raise InvalidData if columns or labels are not what the loss takes."""
         self.inputs.check(type(self).__name__, columns, labels)
 
     def targets(self, columns: Sequence[Features], labels: Any) -> Any:
@@ -165,7 +165,7 @@ class Loss(nn.Module):  # type: ignore[misc]
 
     def get_config_dict(self) -> dict[str, Any]:
         """The settings, as a model card shows them."""
-        return {name: described(getattr(self, name)) for name in self.config}
+        return {name: described(getattr(self, name)) for name in self.config.split()}
 
 
 def trainable(model: Any) -> Any:
@@ -178,6 +178,13 @@ def trainable(model: Any) -> Any:
     if not isinstance(module, nn.Module):
         raise TypeError(f"a loss needs a model that can be trained, a SentenceTransformer or a Module; got {model!r}")
     return module
+
+
+def unwrapped(model: Any) -> Any:
+    """The module inside what torch.compile, DistributedDataParallel and their like put around it."""
+    while (inner := getattr(model, "_orig_mod", None) or getattr(model, "module", None)) is not None:
+        model = inner
+    return model
 
 
 def device_of(model: Any) -> Any:

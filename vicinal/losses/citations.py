@@ -39,7 +39,7 @@ JINA2 = arxiv(
     "gunther2023jina",
     "2310.19923",
     "Jina Embeddings 2: 8192-Token General-Purpose Text Embeddings for Long Documents",
-    "Michael G{\\\"u}nther and Jackmin Ong and Isabelle Mohr and Alaeddine Abdessalem and Tanguy Abel and others",
+    'Michael G{\\"u}nther and Jackmin Ong and Isabelle Mohr and Alaeddine Abdessalem and Tanguy Abel and others',
 )
 GRADCACHE = arxiv(
     "gao2021scaling",
@@ -223,7 +223,7 @@ ADRMSE = bibtex(
     "inproceedings",
     "schlatt2025rankdistillm",
     title="{Rank-DistiLLM}: Closing the Effectiveness Gap Between Cross-Encoders and {LLMs} for Passage Re-ranking",
-    author="Ferdinand Schlatt and Maik Fr{\\\"o}be and Harrisen Scells and Shengyao Zhuang and Bevan Koopman and "
+    author='Ferdinand Schlatt and Maik Fr{\\"o}be and Harrisen Scells and Shengyao Zhuang and Bevan Koopman and '
     "Guido Zuccon and Benno Stein and Martin Potthast and Matthias Hagen",
     booktitle="Advances in Information Retrieval (ECIR 2025)",
     year="2025",

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from vicinal.errors import InvalidTrainingData
+from vicinal.errors import InvalidData
 
 Features: TypeAlias = dict[str, Any]
 
@@ -23,7 +23,7 @@ def count(features: Features) -> int:
             return len(features[key])
     sizes = [len(value) for value in features.values() if isinstance(value, Tensor) and value.ndim]
     if not sizes:
-        raise InvalidTrainingData(f"a column must be what the model's tokenize returns, with tensors; got {features!r}")
+        raise InvalidData(f"a column must be what the model's tokenize returns, with tensors; got {features!r}")
     return sizes[0]
 
 
@@ -31,13 +31,13 @@ def lengths(features: Features) -> list[int]:
     """The tokens of each text.
 
     Raises:
-        InvalidTrainingData: the features do not say.
+        InvalidData: the features do not say.
     """
     if "offsets" in features:
         ends = [*features["offsets"].tolist(), len(features["input_ids"])]
         return [end - start for start, end in pairwise(ends)]
     if "attention_mask" not in features:
-        raise InvalidTrainingData(
+        raise InvalidData(
             f"counting tokens takes an attention_mask, and the features have only {sorted(features)}: "
             "use mini_batch_size instead of mini_batch_num_tokens"
         )
@@ -45,23 +45,32 @@ def lengths(features: Features) -> list[int]:
     return counts
 
 
+def tokens(features: Features) -> list[list[int]]:
+    """The token ids of each text, without padding."""
+    ids, mask = features["input_ids"], features.get("attention_mask")
+    if "offsets" in features:
+        return [row.tolist() for row in torch.tensor_split(ids, features["offsets"][1:].cpu())]
+    return [(row if mask is None else row[mask[i].bool()]).tolist() for i, row in enumerate(ids)]
+
+
 def part(features: Features, start: int, stop: int) -> Features:
     """Rows `start` to `stop`, padded no wider than the longest of them."""
     if "offsets" in features:
         return _flat(features, start, stop)
-    rows, mask = count(features), features.get("attention_mask")
-    width = _width(mask[start:stop]) if mask is not None and mask.ndim == 2 else None
+    rows = count(features)
+    mask = features.get("attention_mask")
+    before, after = (mask.shape[1], _width(mask[start:stop])) if mask is not None and mask.ndim == 2 else (-1, -1)
     out = {}
     for key, value in features.items():
         if not isinstance(value, Tensor) or value.ndim == 0:
             out[key] = value
         elif len(value) == rows:
-            cut = width is not None and value.ndim >= 2 and value.shape[1] == mask.shape[1]
-            out[key] = value[start:stop, :width] if cut else value[start:stop]
+            wide = value.ndim >= 2 and value.shape[1] == before
+            out[key] = value[start:stop, :after] if wide else value[start:stop]
         elif value.numel() == 1:
             out[key] = value
         else:
-            raise InvalidTrainingData(
+            raise InvalidData(
                 f"a batch of {rows} texts cannot be cut into mini-batches: {key!r} has shape {tuple(value.shape)}, "
                 f"and only tensors of {rows} rows can be"
             )

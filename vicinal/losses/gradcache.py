@@ -58,7 +58,9 @@ def _contexts(model: Any, device: str) -> tuple[AbstractContextManager[None], Ab
 def _again(model: Any, mps: Tensor | None) -> Iterator[None]:
     with ExitStack() as stack:
         if isinstance(model, DistributedDataParallel):
-            stack.enter_context(model.no_sync())  # its bookkeeping is of the first time; in a backward pass it would restart
+            stack.enter_context(
+                model.no_sync()
+            )  # its bookkeeping is of the first time; in a backward pass it would restart
         if mps is not None:  # torch's checkpoint replays the state of the CPU and of CUDA alone
             stack.callback(torch.mps.set_rng_state, torch.mps.get_rng_state())
             torch.mps.set_rng_state(mps)

@@ -65,7 +65,7 @@ def in_batch_ranking(
         A scalar.
 
     Raises:
-        InvalidTrainingData: the shapes differ; all are named.
+        InvalidData: the shapes differ; all are named.
 
     Source: Henderson et al. 2017, arXiv:1705.00652; van den Oord et al. 2018, arXiv:1807.03748. All directions, joint:
     Li et al. 2023, arXiv:2308.03281. Hardness: Lan et al. 2025, arXiv:2503.04812.
@@ -100,7 +100,9 @@ def in_batch_ranking(
         if "doc_to_query" in directions:
             scores["doc_to_query"] = similarity_fct(queries, document).T * scale
         if "doc_to_doc" in directions:
-            scores["doc_to_doc"] = (similarity_fct(everything, document).T * scale).masked_fill(own_documents, -torch.inf)
+            scores["doc_to_doc"] = (similarity_fct(everything, document).T * scale).masked_fill(
+                own_documents, -torch.inf
+            )
         if partition_mode == "joint":
             log_z = torch.cat(list(scores.values()), 1).logsumexp(1)
         else:
@@ -131,15 +133,7 @@ class MultipleNegativesRankingLoss(Loss):
     """
 
     inputs = Inputs(("anchor", "positive"), more="negative")
-    config = (
-        "scale",
-        "similarity_fct",
-        "gather_across_devices",
-        "directions",
-        "partition_mode",
-        "hardness_mode",
-        "hardness_strength",
-    )
+    config = "scale similarity_fct gather_across_devices directions partition_mode hardness_mode hardness_strength"
 
     def __init__(
         self,
@@ -232,15 +226,8 @@ class CachedMultipleNegativesRankingLoss(MultipleNegativesRankingLoss):
     """
 
     config = (
-        "scale",
-        "similarity_fct",
-        "mini_batch_size",
-        "mini_batch_num_tokens",
-        "gather_across_devices",
-        "directions",
-        "partition_mode",
-        "hardness_mode",
-        "hardness_strength",
+        "scale similarity_fct mini_batch_size mini_batch_num_tokens gather_across_devices directions "
+        "partition_mode hardness_mode hardness_strength"
     )
     citation = citations.GRADCACHE
 

@@ -1,0 +1,1 @@
+"""Scoring pairs of texts: query and document read together."""
