@@ -98,7 +98,7 @@ def batch_semi_hard_triplet(
     """
     distances = distance_metric(embeddings)
     same, positive = _masks(embeddings, labels)
-    ordered = distances.masked_fill(same, torch.inf).sort(1, stable=True).values
+    ordered = distances.masked_fill(same, torch.inf).sort(dim=1, stable=True).values
     places = torch.searchsorted(ordered.detach().contiguous(), distances.detach().contiguous(), right=True)
     outside = ordered.gather(1, places.clamp(max=len(distances) - 1))
     least = distances.amin(1, keepdim=True)  # what an anchor without a negative has instead of one

@@ -116,7 +116,7 @@ def lambda_loss(
     doi:10.1145/1102351.1102363.
     """
     longest = scores.shape[1]
-    order = scores.masked_fill(~mask, -torch.inf).argsort(1, descending=True, stable=True)
+    order = scores.masked_fill(~mask, -torch.inf).argsort(dim=1, descending=True, stable=True)
     scores, true, real = (tensor.gather(1, order) for tensor in (scores, labels, mask))
     counted = real.unsqueeze(2) & real.unsqueeze(1)
     if not isinstance(weighting_scheme, NDCGLoss1Scheme):
@@ -126,7 +126,7 @@ def lambda_loss(
         counted = counted & (top[:, None] | top)
     true = true.clamp(min=0).masked_fill(~real, 0)
     discount = torch.log2(torch.arange(2, longest + 2, device=scores.device).to(scores)).unsqueeze(0)
-    ideal = (torch.exp2(true.sort(1, descending=True).values) - 1) / discount
+    ideal = (torch.exp2(true.sort(dim=1, descending=True).values) - 1) / discount
     gain = (torch.exp2(true) - 1) / ideal[:, :k].sum(1, keepdim=True).clamp(min=eps)
     apart = (scores.unsqueeze(2) - scores.unsqueeze(1)).clamp(-1e8, 1e8)
     losses = -weighting_scheme(gain, discount, true) * F.logsigmoid(sigma * apart)

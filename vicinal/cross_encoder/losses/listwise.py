@@ -201,7 +201,7 @@ class PListMLELoss(ListLoss):
     def list_loss(self, scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         """The loss of (lists, longest) scores and labels."""
         if not self.respect_input_order:
-            order = labels.masked_fill(~mask, -torch.inf).argsort(1, descending=True, stable=True)
+            order = labels.masked_fill(~mask, -torch.inf).argsort(dim=1, descending=True, stable=True)
             scores = scores.gather(1, order)  # the mask stays: what is no document is last before and after
         return list_mle(scores, mask, None if self.lambda_weight is None else self.lambda_weight(mask))
 
