@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vicinal.errors import InvalidData, UnsupportedModel
-from vicinal.extras import require
 from vicinal.losses import citations
 from vicinal.losses.base import Inputs, Loss, device_of
 from vicinal.losses.features import Features
@@ -56,9 +55,6 @@ class DenoisingAutoEncoderLoss(Loss):
 
     def __init__(self, model: Any, decoder_name_or_path: str | None = None, tie_encoder_decoder: bool = True) -> None:
         super().__init__(model)
-        require("transformers", "DenoisingAutoEncoderLoss")
-        from transformers import AutoTokenizer
-
         encoder = getattr(self.model[0], "auto_model", None)
         if encoder is None:
             raise UnsupportedModel(
@@ -76,17 +72,14 @@ class DenoisingAutoEncoderLoss(Loss):
             _tie(self.decoder, encoder)
         else:
             self.decoder_name_or_path = str(decoder_name_or_path)
+            from transformers import AutoTokenizer  # here already: the encoder is of it
+
             self.tokenizer_decoder = AutoTokenizer.from_pretrained(decoder_name_or_path)
-            self.decoder = _named(str(decoder_name_or_path))
-        if self.decoder.config.hidden_size != encoder.config.hidden_size:
-            raise UnsupportedModel(
-                f"the decoder's width is {self.decoder.config.hidden_size}, the encoder's {encoder.config.hidden_size}; "
-                "they must be equal"
-            )
+            self.decoder = _named(str(decoder_name_or_path), encoder.config.hidden_size)
         if self.tokenizer_decoder.pad_token is None:
             self.tokenizer_decoder.pad_token = self.tokenizer_decoder.eos_token
         self.need_retokenization = not tie_encoder_decoder and _differ(self.tokenizer_encoder, self.tokenizer_decoder)
-        self.decoder.to(device_of(self.model))
+        self.decoder.to(device=device_of(self.model), dtype=encoder.dtype)
 
     def targets(self, columns: Sequence[Features], labels: Any) -> Tensor:
         """The token ids of the whole texts, as the decoder's tokenizer has them; labels are ignored."""
@@ -119,7 +112,7 @@ def _decoder_like(encoder: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
     if name := getattr(encoder.config, "_name_or_path", ""):
-        return _named(name)
+        return _named(name, encoder.config.hidden_size)
     config = _as_decoder(encoder.config)
     try:
         return AutoModelForCausalLM.from_config(config)
@@ -127,10 +120,12 @@ def _decoder_like(encoder: Any) -> Any:
         raise _no_decoder(config) from error
 
 
-def _named(name: str) -> Any:
+def _named(name: str, width: int) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = _as_decoder(AutoConfig.from_pretrained(name))
+    if config.hidden_size != width:
+        raise UnsupportedModel(f"the decoder's width is {config.hidden_size}, the encoder's {width}; they must be equal")
     try:
         return AutoModelForCausalLM.from_pretrained(name, config=config)
     except ValueError as error:
