@@ -29,6 +29,7 @@ def test_the_names() -> None:
         "SimilarityFunction",
         "__version__",
         "errors",
+        "losses",
         "quantize_embeddings",
         "util",
     ]

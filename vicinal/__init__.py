@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from vicinal import errors, util
+    from vicinal import errors, losses, util
     from vicinal.sentence_transformer import SentenceTransformer
     from vicinal.similarity import SimilarityFunction, quantize_embeddings
 
-__all__ = ["SentenceTransformer", "SimilarityFunction", "__version__", "errors", "quantize_embeddings", "util"]
+__all__ = ["SentenceTransformer", "SimilarityFunction", "__version__", "errors", "losses", "quantize_embeddings", "util"]
 
 _HOMES = {
     "SentenceTransformer": "vicinal.sentence_transformer",

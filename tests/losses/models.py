@@ -22,9 +22,15 @@ OTHERS = ["query", "green law", "red red red", "apple", "the tax", "q r s"]
 TEXTS = (ANCHORS, POSITIVES, NEGATIVES, OTHERS)
 
 
-@cache
 def sentence_model(seed: int = 0, vocabulary: tuple[str, ...] = tiny.VOCABULARY) -> Any:
-    """A float64 SentenceTransformer of the reference, dropout off; its embeddings are not normalised."""
+    """A float64 SentenceTransformer of the reference, dropout off; a test that changes it takes a copy."""
+    model = _loaded(seed, vocabulary)
+    assert not any(module.training for module in model.modules())
+    return model
+
+
+@cache
+def _loaded(seed: int, vocabulary: tuple[str, ...]) -> Any:
     from sentence_transformers import SentenceTransformer
 
     folder = Path(tempfile.mkdtemp()) / "model"

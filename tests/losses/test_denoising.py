@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from vicinal.losses.denoising import reconstruction
 
 def fresh(seed: int = 5) -> Any:
     """A model of its own: the losses change it."""
-    return sentence_model.__wrapped__(seed)
+    return copy.deepcopy(sentence_model(seed))
 
 
 def pair(decoder: str | None, tied: bool) -> tuple[Any, Any, Any]:
