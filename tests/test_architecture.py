@@ -15,7 +15,7 @@ ROOT = Path(vicinal.__file__).parent
 
 LAYERS = (
     ("cli",),
-    ("retrieval", "tuning", "evaluation", "cross_encoder.evaluation", "training"),
+    ("retrieval", "tuning", "evaluation", "losses", "cross_encoder.losses", "cross_encoder.evaluation", "training"),
     ("sentence_transformer", "cross_encoder", "parallel", "selftest"),
     ("model",),
     ("engine", "arguments", "profiles"),
