@@ -1,15 +1,12 @@
 """Gradient caching: any batch size in the memory of a part of it (Gao et al. 2021, GradCache, arXiv:2101.06983).
 
 A contrastive loss needs the embeddings of the whole batch at once, but the activations behind them only to pass
-gradients
-on. So each part of the batch is embedded without keeping its activations; when the gradient of the loss reaches the
-part's
-embeddings, the part is run once more, under the same random state, and its activations live until it is done. Those are
-checkpoints (Chen et al. 2016, arXiv:1604.06174) laid around whole parts instead of layers, so torch's own are used:
-they
-replay dropout and autocast, and everything above them (any loss, wrappers, DDP, a gradient scaler) is ordinary
-autograd.
-The backward pass takes the parts one by one, latest first, so the activations of two parts never live together.
+gradients on. So each part of the batch is embedded without keeping its activations; when the gradient of the loss
+reaches the part's embeddings, the part is run once more, under the same random state, and its activations live until it
+is done. Those are checkpoints (Chen et al. 2016, arXiv:1604.06174) laid around whole parts instead of layers, so
+torch's own are used: they replay dropout and autocast, and everything above them (any loss, wrappers, DDP, a gradient
+scaler) is ordinary autograd. The backward pass takes the parts one by one, latest first, so the activations of two
+parts never live together.
 """
 
 from __future__ import annotations

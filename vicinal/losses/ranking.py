@@ -116,8 +116,7 @@ class MultipleNegativesRankingLoss(Loss):
     """Each anchor must find its positive among all positives and negatives of the batch (InfoNCE).
 
     Use: (question, answer), (query, passage) or paraphrase pairs, with or without mined hard negatives; the first
-    choice
-        for retrieval. Large batches help; a batch must not hold the same text twice.
+        choice for retrieval. Large batches help; a batch must not hold the same text twice.
 
     Source: Henderson et al. 2017, arXiv:1705.00652; van den Oord et al. 2018, arXiv:1807.03748
 
