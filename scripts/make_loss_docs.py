@@ -23,11 +23,12 @@ HEAD = """# Losses
 Made by `python scripts/make_loss_docs.py` from the docstrings, which have every argument.
 
 A loss is called `loss([features, features, ...], labels)`, as the trainer does, or on embeddings that you have:
-`loss.compute_loss_from_embeddings([anchors, positives], labels)`. Under every class lies a pure function of arrays. Wrong
-columns or labels are one error that says what the loss expects and what it got. Values and gradients of all of them are
-compared with sentence-transformers' in the tests.
+`loss.compute_loss_from_embeddings([anchors, positives], labels)`. Under every class lies a pure function of arrays.
+Wrong columns or labels are one error that says what the loss expects and what it got. Values and gradients of all of
+them are compared with sentence-transformers' in the tests.
 """
-PART = "\n## {title}\n\n{text}\n\n| loss | what it asks | columns | labels | use | source |\n|---|---|---|---|---|---|\n{rows}\n"
+PART = "\n## {title}\n\n{text}\n\n"
+PART += "| loss | what it asks | columns | labels | use | source |\n|---|---|---|---|---|---|\n{rows}\n"
 
 
 def page() -> str:
