@@ -15,7 +15,7 @@ ROOT = Path(vicinal.__file__).parent
 
 LAYERS = (
     ("cli",),
-    ("sentence_transformer",),
+    ("sentence_transformer", "cross_encoder"),
     ("model",),
     ("engine", "arguments"),
     ("backends", "text", "loading", "report"),

@@ -25,6 +25,7 @@ HEAVY = ("numpy", "torch", "transformers", "openvino", "tokenizers", "huggingfac
 
 def test_the_names() -> None:
     assert vicinal.__all__ == [
+        "CrossEncoder",
         "SentenceTransformer",
         "SimilarityFunction",
         "__version__",

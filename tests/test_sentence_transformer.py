@@ -499,10 +499,10 @@ def test_a_familys_prompts_are_supplied_and_said_once(tmp_path: Path) -> None:
     """e5 models were trained with prompts that their files do not state."""
     folder = tiny.write_bert(tmp_path / "e5-small-v2")
     model = load(folder)
-    with pytest.warns(PromptWarning, match="was trained with the prompt 'query: ' for querys?") as caught:
+    with pytest.warns(PromptWarning, match="was trained with the prompt 'query: ' for every query") as caught:
         found = model.encode_query("red apple")
     assert caught[0].filename == __file__
-    with pytest.warns(PromptWarning, match="'passage: ' for documents"):
+    with pytest.warns(PromptWarning, match="'passage: ' for every document"):
         model.encode_document("red")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from vicinal import arguments, report
 from vicinal.arguments import NOTHING, TRUNCATIONS, OutputValue, Precision, Truncation
 from vicinal.backends import choose
 from vicinal.backends.base import Bounds
-from vicinal.engine import WINDOW, Engine, Job, prompt_length
+from vicinal.engine import Engine, Job, portions, prompt_length
 from vicinal.errors import NonFiniteEmbedding, PromptWarning, TruncationWarning, ZeroVectorWarning
 from vicinal.extras import require
 from vicinal.loading.modules import with_prompts
@@ -237,7 +236,7 @@ class SentenceTransformer(Model):
                     cut += report.too_long(window, limit, truncation, places, before)
                 continue
             batch = arrays["sentence_embedding"][:, :dims]
-            rows = rows + window.start if places is None else places[rows + window.start]
+            rows = window.rows[rows] if places is None else places[window.rows[rows]]
             lengths = np.sqrt(np.einsum("ij,ij->i", batch, batch))
             if not np.isfinite(lengths).all():
                 raise NonFiniteEmbedding(report.broken(rows[~np.isfinite(lengths)] + before, self.name))
@@ -277,8 +276,8 @@ class SentenceTransformer(Model):
         name = next((name for name in names if prompts.get(name)), next((n for n in names if n in prompts), None))
         if name is not None and self._supplied.pop(name, None) == prompts[name]:
             report.warn(
-                f"{self.name} was trained with the prompt {prompts[name]!r} for {name}s, which its files do not state; "
-                f"it is put in front. prompts={{{name!r}: ''}} disables it.",
+                f"{self.name} was trained with the prompt {prompts[name]!r} for every {name}, which its files do not "
+                f"state; it is put in front. prompts={{{name!r}: ...}} sets another, '' none.",
                 PromptWarning,
             )
         return name
@@ -316,7 +315,7 @@ class SentenceTransformer(Model):
         self, texts: Iterator[Text], job: Job, dims: int, normalize: bool, truncation: Truncation
     ) -> Iterator[NDArray[np.float32]]:
         done = 0
-        while portion := list(islice(texts, WINDOW)):
+        for portion in portions(texts):
             vectors = np.empty((len(portion), dims), np.float32)
             try:
                 self._fill(vectors, portion, job, normalize, truncation, False, done)
@@ -342,11 +341,11 @@ class SentenceTransformer(Model):
                     cut += report.too_long(window, limit, truncation)
                 continue
             if not all(np.isfinite(array).all() for array in arrays.values()):
-                raise NonFiniteEmbedding(report.broken(rows + window.start, self.name))
+                raise NonFiniteEmbedding(report.broken(window.rows[rows], self.name))
             arrays["sentence_embedding"] = arrays["sentence_embedding"][:, :dims]
             for i, row in enumerate(rows.tolist()):
                 item = everything(window.tokens, row, i, arrays)
-                results[window.start + row] = item if output_value is None else item[output_value]
+                results[window.rows[row]] = item if output_value is None else item[output_value]
         if cut:
             report.warn(report.cut(cut, limit), TruncationWarning)
         return results[0] if single else results

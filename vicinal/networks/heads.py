@@ -9,7 +9,17 @@ import numpy as np
 
 from vicinal import networks
 from vicinal.backends.base import Build, Handle, Ops, Unary
-from vicinal.loading.spec import Dense, LayerNorm, Module, Normalize, Pooling, Route, StaticEmbedding, Transformer
+from vicinal.loading.spec import (
+    Classifier,
+    Dense,
+    LayerNorm,
+    Module,
+    Normalize,
+    Pooling,
+    Route,
+    StaticEmbedding,
+    Transformer,
+)
 from vicinal.loading.weights import Scope
 from vicinal.networks.blocks import LOWEST, dense, norm
 
@@ -22,7 +32,7 @@ def graph(route: Route, weights: Scope, outputs: tuple[str, ...]) -> Build:
 
     Args:
         weights: of all modules, each under its folder.
-        outputs: of "token_embeddings" (B, T, width) and "sentence_embedding" (B, dims).
+        outputs: of "token_embeddings" (B, T, width), "sentence_embedding" (B, dims) and "scores" (B, labels).
     """
 
     def build(ops: Ops, x: Mapping[str, Handle]) -> dict[str, Handle]:
@@ -38,6 +48,9 @@ def _apply(ops: Ops, w: Scope, module: Module, features: dict[str, Handle], x: M
     if isinstance(module, Transformer):
         network = cast(networks.Network, networks.find(module.architecture))
         features["token_embeddings"] = network.tokens(ops, w, module.network, x)
+    elif isinstance(module, Classifier):
+        classifying = cast(networks.Classifying, networks.find(module.architecture))
+        features["scores"] = classifying.classify(ops, w, module, features["token_embeddings"], x)
     elif isinstance(module, StaticEmbedding):
         features["token_embeddings"] = static(ops, w, module, x["ids"])
         features["sentence_embedding"] = pool(ops, "mean", features["token_embeddings"], x)
