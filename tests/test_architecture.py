@@ -15,13 +15,14 @@ ROOT = Path(vicinal.__file__).parent
 
 LAYERS = (
     ("cli",),
+    ("store",),
     ("sentence_transformer", "cross_encoder"),
-    ("model",),
+    ("model", "store.cache", "store.vectors"),
     ("engine", "arguments"),
     ("backends", "text", "loading", "report"),
     ("networks", "similarity"),
     ("backends.base", "backends.torch.tensors", "loading.spec", "loading.weights", "loading.folder", "loading.layout",
-     "extras", "errors"),
+     "extras", "errors", "store.files"),
 )  # fmt: skip
 """A module may import from its own layer and those below. The longest name that fits a module is its own."""
 
@@ -129,7 +130,7 @@ def test_similarity_depends_on_arrays_alone(module: str) -> None:
 
 def test_what_is_imported_at_the_top_of_the_core() -> None:
     """The rest is imported by the function that needs it, so that the others do not pay for it."""
-    late = {"torch", "pandas", "huggingface_hub", "tqdm", "safetensors", "pyarrow"}
+    late = {"torch", "pandas", "huggingface_hub", "tqdm", "safetensors", "pyarrow", "faiss", "usearch", "redis"}
     for module, path in MODULES.items():
         top = set()
         for node in ast.parse(path.read_text("utf-8")).body:

@@ -11,13 +11,19 @@ VicinalError
 ├── TextTooLong            (ValueError)         truncation="error" and a text exceeds the model's length
 ├── DimensionMismatch      (ValueError)         vectors whose lengths differ were compared
 ├── NonFiniteEmbedding     (ArithmeticError)    a vector holds nan or infinity; names the rows
-└── SpaceMismatch          (ValueError)         vectors of two embedding spaces were mixed; names both
+├── SpaceMismatch          (ValueError)         vectors of two embedding spaces were mixed; names both
+├── CacheError             (OSError)            an embedding cache cannot be opened, read or written
+├── VectorsNotFound        (FileNotFoundError)  there are no vectors at a path, or not all of them yet
+├── DamagedVectors         (ValueError)         a file of saved vectors is not as it was written
+├── SourceChanged          (ValueError)         vectors were begun from other texts, or with other settings
+└── FolderBusy             (BlockingIOError)    another process is writing into the same folder
 
 VicinalWarning (UserWarning)
 ├── TruncationWarning      texts were cut to the model's length; names rows and lengths
 ├── PromptWarning          a prompt was supplied, or two were given and one was ignored
 ├── ZeroVectorWarning      a vector is all zero, so that its similarity with anything is 0
-└── ModelWarning           something about a model folder that its user should know
+├── ModelWarning           something about a model folder that its user should know
+└── CacheWarning           an embedding cache is out of order; the result is the same without it
 """
 
 from __future__ import annotations
@@ -74,6 +80,35 @@ class SpaceMismatch(VicinalError, ValueError):
     """Vectors of two embedding spaces were mixed."""
 
 
+class CacheError(VicinalError, OSError):
+    """An embedding cache cannot be opened, read or written."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class VectorsNotFound(VicinalError, FileNotFoundError):
+    """There are no vectors at a path, or not all of them yet."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class DamagedVectors(VicinalError, ValueError):
+    """A file of saved vectors is not as it was written."""
+
+
+class SourceChanged(VicinalError, ValueError):
+    """Vectors of a folder were begun from other texts, or with other settings."""
+
+
+class FolderBusy(VicinalError, BlockingIOError):
+    """Another process is writing into the same folder."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
 class VicinalWarning(UserWarning):
     """The base of every warning that vicinal gives."""
 
@@ -92,3 +127,7 @@ class ZeroVectorWarning(VicinalWarning):
 
 class ModelWarning(VicinalWarning):
     """Something about a model folder that its user should know."""
+
+
+class CacheWarning(VicinalWarning):
+    """An embedding cache is out of order; vectors are computed as if there were none."""

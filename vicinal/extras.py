@@ -7,7 +7,7 @@ from types import ModuleType
 
 from vicinal.errors import MissingExtra
 
-_MODULES = {"torch": "torch", "parquet": "pyarrow"}
+_MODULES = {"torch": "torch", "parquet": "pyarrow", "redis": "redis", "faiss": "faiss", "usearch": "usearch"}
 
 
 def require(extra: str, purpose: str) -> ModuleType:
