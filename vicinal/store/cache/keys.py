@@ -30,9 +30,9 @@ class Keys:
     def __call__(self, texts: Sequence[Text]) -> list[bytes]:
         """128 bits for each text: the same for the same text or pair in the same context."""
         if texts and not isinstance(texts[0], str):
-            return [self._of_pair(*pair) for pair in texts]  # type: ignore[misc]
-        seed, encoded = self._text, (_encoded(text) for text in texts)  # type: ignore[arg-type]
-        return [blake2b(text, digest_size=KEY_BYTES, key=seed).digest() for text in encoded]
+            return [self._of_pair(*pair) for pair in texts]
+        seed = self._text
+        return [blake2b(_encoded(text), digest_size=KEY_BYTES, key=seed).digest() for text in texts]  # type: ignore[arg-type]
 
     def _of_pair(self, a: str, b: str) -> bytes:
         first, second = _encoded(a), _encoded(b)

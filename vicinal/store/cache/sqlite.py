@@ -101,7 +101,9 @@ class SQLiteCache:
         with self._database.connection() as connection:
             (size,) = connection.execute("PRAGMA page_size").fetchone()
             if (excess := file_bytes(connection) - limit) > 0:
-                connection.execute(f"PRAGMA incremental_vacuum({-(-excess // size)})").fetchall()
+                connection.executescript(
+                    f"PRAGMA incremental_vacuum({-(-excess // size)})"
+                )  # `execute` would end early
 
     def tally(self, hits: int, misses: int, seconds: float) -> None:
         """Add to the totals that `stats` tells."""
@@ -142,7 +144,7 @@ class SQLiteCache:
             for table in ("keys", "vectors", "totals"):
                 connection.execute(f"DELETE FROM {table}")
         with self._database.connection() as connection:
-            connection.execute("PRAGMA incremental_vacuum").fetchall()
+            connection.executescript("PRAGMA incremental_vacuum")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
