@@ -14,7 +14,12 @@ VicinalError
 ├── DimensionMismatch      (ValueError)         vectors whose lengths differ were compared
 ├── WorkerDied             (RuntimeError)       a process of a pool ended before it gave its results
 ├── NonFiniteEmbedding     (ArithmeticError)    a vector holds nan or infinity; names the rows
-└── SpaceMismatch          (ValueError)         vectors of two embedding spaces were mixed; names both
+├── SpaceMismatch          (ValueError)         vectors of two embedding spaces were mixed; names both
+├── CacheError             (OSError)            an embedding cache cannot be opened, read or written
+├── VectorsNotFound        (FileNotFoundError)  there are no vectors at a path, or not all of them yet
+├── DamagedVectors         (ValueError)         a file of saved vectors is not as it was written
+├── SourceChanged          (ValueError)         vectors were begun from other texts, or with other settings
+└── FolderBusy             (BlockingIOError)    another process is writing into the same folder
 
 VicinalWarning (UserWarning)
 ├── TruncationWarning      texts were cut to the model's length; names rows and lengths
@@ -22,7 +27,8 @@ VicinalWarning (UserWarning)
 ├── ZeroVectorWarning      a vector is all zero, so that its similarity with anything is 0
 ├── ModelWarning           something about a model folder that its user should know
 ├── EvaluationWarning      a metric has no value on this data
-└── TrainingWarning        a setting of the training that does not do what it seems to
+├── TrainingWarning        a setting of the training that does not do what it seems to
+└── CacheWarning           an embedding cache is out of order; the result is the same without it
 """
 
 from __future__ import annotations
@@ -94,6 +100,35 @@ class SpaceMismatch(VicinalError, ValueError):
     """Vectors of two embedding spaces were mixed."""
 
 
+class CacheError(VicinalError, OSError):
+    """An embedding cache cannot be opened, read or written."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class VectorsNotFound(VicinalError, FileNotFoundError):
+    """There are no vectors at a path, or not all of them yet."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class DamagedVectors(VicinalError, ValueError):
+    """A file of saved vectors is not as it was written."""
+
+
+class SourceChanged(VicinalError, ValueError):
+    """Vectors of a folder were begun from other texts, or with other settings."""
+
+
+class FolderBusy(VicinalError, BlockingIOError):
+    """Another process is writing into the same folder."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
 class VicinalWarning(UserWarning):
     """The base of every warning that vicinal gives."""
 
@@ -120,3 +155,7 @@ class EvaluationWarning(VicinalWarning):
 
 class TrainingWarning(VicinalWarning):
     """A setting of the training does not do what it seems to."""
+
+
+class CacheWarning(VicinalWarning):
+    """An embedding cache is out of order; vectors are computed as if there were none."""

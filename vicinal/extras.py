@@ -11,6 +11,7 @@ _MODULES = {
     "bm25": "bm25s",
     "parquet": "pyarrow",
     "plot": "matplotlib",
+    "redis": "redis",
     "torch": "torch",
     "train": "datasets",
 }

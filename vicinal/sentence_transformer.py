@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from vicinal.parallel import Parallel, checked_pool
 from vicinal.similarity import SimilarityFunction
 from vicinal.text.inputs import read, resolve_prompt, stream
 from vicinal.text.tokens import HalfCharacter, Text, everything
+
+if TYPE_CHECKING:
+    from vicinal.store.cache import EmbeddingCache
 
 logger = logging.getLogger("vicinal")
 
@@ -57,6 +60,8 @@ class SentenceTransformer(Parallel, Model):
         truncate_dim: keep so many leading dimensions.
         self_test: send two tokens through the model, and compare with the golden vectors of its folder if it has some.
         profile: a file that `vicinal tune` wrote, which states backend, dtype, threads and batch budget.
+        cache: where vectors are kept and looked up: the path of an SQLite file, a redis:// URL, a `SQLiteCache` or
+            `RedisCache`, or any object with `get_many` and `put_many` (docs/caching.md).
 
     Raises:
         ModelNotFound: no place has the model; every place and every way to get it is listed.
@@ -94,6 +99,7 @@ class SentenceTransformer(Parallel, Model):
         truncate_dim: int | None = None,
         self_test: bool = True,
         profile: str | os.PathLike[str] | None = None,
+        cache: Any = None,
     ) -> None:
         arguments.no_modules(modules)
         arguments.only_cpu(device)
@@ -123,10 +129,33 @@ class SentenceTransformer(Parallel, Model):
         self.default_prompt_name = spec.default_prompt_name if default_prompt_name is None else default_prompt_name
         self.similarity_fn_name = similarity_fn_name or spec.similarity_fn_name
         self.truncate_dim = spec.truncate_dim if truncate_dim is None else truncate_dim
+        self._cache: EmbeddingCache | None = None
+        if cache is not None:
+            self.cache = cache
         if self_test:
             for route in spec.routes.values():
                 selftest.probe(self._engine, route, self.name)
             selftest.check_golden(self, Folder(opened.located.folder))
+
+    @property
+    def cache(self) -> EmbeddingCache | None:
+        """Where vectors are kept and looked up, None for nowhere; `model.cache.stats()` tells what it did.
+
+        Takes what `cache=` takes, and another model's cache.
+        """
+        return self._cache
+
+    @cache.setter
+    def cache(self, cache: Any) -> None:
+        from vicinal.store.cache import EmbeddingCache
+
+        self._cache = EmbeddingCache.of(cache)
+
+    def close(self) -> None:
+        """Let go of the graphs and the weights, those of copies too, and of the cache; `with` does it by itself."""
+        super().close()
+        if self._cache is not None:
+            self._cache.close()
 
     # ---- texts to vectors --------------------------------------------------------------------------------------
 
@@ -267,7 +296,11 @@ class SentenceTransformer(Parallel, Model):
         wished = logger.getEffectiveLevel() in report.TALKATIVE if progress is None else progress
         bar = report.bar(len(unique)) if wished else None
         dims, limit = vectors.shape[1], job.route.max_length
-        for window, rows, arrays in self._engine.run(iter(unique), job):
+        if self._cache is None:
+            found = self._engine.run(iter(unique), job)
+        else:
+            found = self._cache.run(self._engine, self._space, unique, job)
+        for window, rows, arrays in found:
             if rows is None:  # a window begins
                 if limit is not None and truncation != "ignore" and (window.tokens.full > limit).any():
                     cut += report.too_long(window, limit, truncation, places, before)
