@@ -89,7 +89,10 @@ class Engine:
                 tokenizer = TextTokenizer(file.tokenizer, first.tokens, _ANY, False, file.keep_end, splits, ids)
             else:
                 rows, types = first.network.vocab_size, first.network.type_vocab_size  # type: ignore[union-attr]
-                tokenizer = TextTokenizer(file.tokenizer, rows, types, True, file.keep_end, splits)
+                skip = first.uncounted  # type: ignore[union-attr]
+                tokenizer = TextTokenizer(
+                    file.tokenizer, rows, types, True, file.keep_end, splits, uncounted=skip
+                )
             self._tokenizers[at] = tokenizer
             self._program(route, ("sentence_embedding",))
         if checked:

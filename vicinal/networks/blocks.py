@@ -24,6 +24,7 @@ ACTIVATIONS: Mapping[str, Unary] = {
     "relu": "relu",
     "silu": "silu",
     "swish": "silu",
+    "tanh": "tanh",
 }
 
 
@@ -34,11 +35,26 @@ class Keys:
         self._config = config
         self._kind = str(config.get("model_type"))
 
-    def count(self, key: str, default: int | None = None) -> int:
-        """A positive whole number."""
+    def count(self, key: str, default: int | None = None, least: int = 1) -> int:
+        """A whole number of at least `least`."""
         value = self._config.get(key, default)
-        if type(value) is not int or value <= 0:
-            raise DamagedModel(f"config.json of this {self._kind} model: {key} must be positive, not {value!r}")
+        if type(value) is not int or value < least:
+            wanted = "positive" if least == 1 else f"a whole number, {least} or more"
+            raise DamagedModel(f"config.json of this {self._kind} model: {key} must be {wanted}, not {value!r}")
+        return value
+
+    def divided(self, width: str, heads: str) -> None:
+        """One key must be a multiple of another."""
+        if self._config[width] % self._config[heads]:
+            raise DamagedModel(
+                f"config.json: {width} {self._config[width]} is no multiple of {heads} {self._config[heads]}"
+            )
+
+    def flag(self, key: str, default: bool) -> bool:
+        """True or false."""
+        value = self._config.get(key, default)
+        if not isinstance(value, bool):
+            raise DamagedModel(f"config.json of this {self._kind} model: {key} must be true or false, not {value!r}")
         return value
 
     def number(self, key: str, default: float) -> float:

@@ -35,6 +35,7 @@ class Tokens:
         starts: text i's ids begin here.
         lengths: tokens of each text.
         full: tokens that each text has before cutting.
+        uncounted: the token that has no place among a text's positions, None where each has one.
     """
 
     ids: NDArray[np.int32]
@@ -42,6 +43,7 @@ class Tokens:
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
     full: NDArray[np.int64]
+    uncounted: int | None = None
 
 
 class TextTokenizer:
@@ -55,6 +57,7 @@ class TextTokenizer:
         keep_end: whether a text that is too long loses its beginning instead of its end.
         splits: as in `plain`.
         ids: a faster way to what `plain` gives.
+        uncounted: as in `Tokens`.
     """
 
     def __init__(
@@ -66,8 +69,10 @@ class TextTokenizer:
         keep_end: bool = False,
         splits: bool = False,
         ids: Callable[[Sequence[str]], Ids] | None = None,
+        uncounted: int | None = None,
     ) -> None:
         self.backend, self._rows, self._types, self._keep_end = tokenizer, rows, types, keep_end
+        self._uncounted = uncounted
         self._ids = ids or partial(plain, tokenizer, splits=splits)
         single, pair = self._probe(special)
         self._within([*pair.ids, *single.ids])
@@ -107,7 +112,7 @@ class TextTokenizer:
         starts = np.cumsum(lengths) - lengths
         types = self._types_of(starts, lengths) if self._kinds else None
         if not self.special and kept is counts:
-            return Tokens(ids, types, starts, lengths, full)
+            return Tokens(ids, types, starts, lengths, full, self._uncounted)
         if (kept < counts).any():
             ends = np.cumsum(counts)
             ids = ids[ranges(ends - (kept if self._keep_end else counts), kept)]
@@ -117,7 +122,7 @@ class TextTokenizer:
             framed[starts + i] = token
         for i, token in enumerate(self._after, -len(self._after)):
             framed[starts + lengths + i] = token
-        return Tokens(framed, types, starts, lengths, full)
+        return Tokens(framed, types, starts, lengths, full, self._uncounted)
 
     def _types_of(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int32]:
         """Segments of single texts, of a model that does not call them 0."""
@@ -131,7 +136,7 @@ class TextTokenizer:
         return types
 
     def _marked(self, segments: int) -> None:
-        if segments > max(self._types, 1):
+        if segments > self._types > 0:
             raise DamagedModel(
                 f"the tokenizer marks {segments} segments of a text, but the network has embeddings for {self._types}"
             )
@@ -172,7 +177,8 @@ class TextTokenizer:
             types.append(kind)
         lengths = np.array([len(row) for row in rows], np.int64)
         full = counts[0::2] + counts[1::2] + self._pair.special
-        return Tokens(np.concatenate(rows), np.concatenate(types), np.cumsum(lengths) - lengths, lengths, full)
+        starts = np.cumsum(lengths) - lengths
+        return Tokens(np.concatenate(rows), np.concatenate(types), starts, lengths, full, self._uncounted)
 
 
 @dataclass(frozen=True)
