@@ -15,9 +15,10 @@ ROOT = Path(vicinal.__file__).parent
 
 LAYERS = (
     ("cli",),
-    ("sentence_transformer",),
+    ("retrieval", "tuning"),
+    ("sentence_transformer", "cross_encoder", "parallel", "selftest"),
     ("model",),
-    ("engine", "arguments"),
+    ("engine", "arguments", "profiles"),
     ("backends", "text", "loading", "report"),
     ("networks", "similarity"),
     ("backends.base", "backends.torch.tensors", "loading.spec", "loading.weights", "loading.folder", "loading.layout",

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -23,12 +23,16 @@ from vicinal.loading.modules import Parts
 from vicinal.loading.spec import Normalize, Route, StaticEmbedding
 from vicinal.loading.weights import Scope, Tensor
 from vicinal.networks.heads import graph
-from vicinal.text.tokens import Text, TextTokenizer, Tokens
+from vicinal.text.pairs import longest_first
+from vicinal.text.tokens import Cut, Text, TextTokenizer, Tokens
 from vicinal.text.words import WordCache
 
-WINDOW = 4096
-"""Texts that are sorted by length together; the next window is tokenized while one is computed."""
-_FIRST_WINDOW = 256
+_PORTION = 4096
+"""Texts that are sorted by length together."""
+_CHARACTERS = 1 << 24
+"""Of texts that are drawn from a stream before their vectors are given."""
+_WINDOW = 512
+"""Texts that are tokenized together, while those of the window before are computed."""
 _ANY = 1 << 30
 """Segments of a network that reads none."""
 
@@ -41,26 +45,52 @@ class Job:
         route: the modules that its texts go through.
         outputs: of the graph, see `networks.heads.graph`.
         bounds: of its batches.
+        cut: which text of a pair loses how much.
     """
 
     route: Route
     outputs: tuple[str, ...]
     bounds: Bounds
+    cut: Cut = longest_first
 
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """Consecutive texts, tokenized.
+    """Texts of like length, tokenized.
 
     Attributes:
-        start: how many texts came before.
-        size: how many there are.
-        tokens: theirs.
+        rows: the number that each has in its call.
+        tokens: theirs, in the same order.
     """
 
-    start: int
-    size: int
+    rows: NDArray[np.int64]
     tokens: Tokens
+
+
+def portions(texts: Iterator[Text]) -> Iterator[list[Text]]:
+    """Consecutive texts of a stream, as many as are held at once, whatever their length."""
+    portion: list[Text] = []
+    characters = 0
+    for text in texts:
+        portion.append(text)
+        characters += len(text) if isinstance(text, str) else len(text[0]) + len(text[1])
+        if len(portion) == _PORTION or characters >= _CHARACTERS:
+            yield portion
+            portion, characters = [], 0
+    if portion:
+        yield portion
+
+
+def _sorted(texts: Iterator[Text]) -> Iterator[tuple[NDArray[np.int64], list[Text]]]:
+    """Windows of like length, longest first within a portion: little padding, though each is batched by itself."""
+    start = 0
+    while portion := list(islice(texts, _PORTION)):
+        lengths = [len(text) if isinstance(text, str) else len(text[0]) + len(text[1]) for text in portion]
+        order = np.argsort(np.negative(lengths), kind="stable")
+        for i in range(0, len(portion), _WINDOW):
+            rows = order[i : i + _WINDOW]
+            yield rows + start, [portion[row] for row in rows]
+        start += len(portion)
 
 
 class Engine:
@@ -88,13 +118,12 @@ class Engine:
                 ids = WordCache(file.tokenizer).ids if splits else None
                 tokenizer = TextTokenizer(file.tokenizer, first.tokens, _ANY, False, file.keep_end, splits, ids)
             else:
-                rows, types = first.network.vocab_size, first.network.type_vocab_size  # type: ignore[union-attr]
+                network = first.network  # type: ignore[union-attr]
+                rows, types = network.vocab_size, network.type_vocab_size or _ANY
                 skip = first.uncounted  # type: ignore[union-attr]
-                tokenizer = TextTokenizer(
-                    file.tokenizer, rows, types, True, file.keep_end, splits, uncounted=skip
-                )
+                tokenizer = TextTokenizer(file.tokenizer, rows, types, True, file.keep_end, splits, uncounted=skip)
             self._tokenizers[at] = tokenizer
-            self._program(route, ("sentence_embedding",))
+            self._program(route, (route.output,))
         if checked:
             check_unread(parts.spec, self._weights)
 
@@ -124,27 +153,27 @@ class Engine:
         table = w.tensor("weight", first.tokens, first.width)
         return StaticProgram(table, w.find("scale", first.tokens, 1), normalize=bool(others))
 
-    def windows(self, texts: Iterator[Text], route: Route) -> Iterator[Window]:
+    def windows(self, texts: Iterator[Text], job: Job) -> Iterator[Window]:
         """Tokenize texts window by window, one window ahead of the caller, on a thread of its own.
 
         The iterator is drawn from in the caller's thread. A single window is tokenized in place.
         """
-        tokenize, limit = self._tokenizers[route.folders[0]], route.max_length
-        portion = list(islice(texts, _FIRST_WINDOW))
-        following = list(islice(texts, WINDOW)) if len(portion) == _FIRST_WINDOW else []
-        if not following:
-            if portion:
-                yield Window(0, len(portion), tokenize(portion, limit))
+        tokenize, limit = self._tokenizers[job.route.folders[0]], job.route.max_length
+        few = list(islice(texts, _WINDOW + 1))
+        if len(few) <= _WINDOW:  # batches sort them
+            if few:
+                yield Window(np.arange(len(few)), tokenize(few, limit, job.cut))
             return
-        start = 0
+        coming = _sorted(chain(few, texts))
+        rows, portion = next(coming)
+        after = next(coming, None)
         with ThreadPoolExecutor(1, "vicinal-tokenizer") as ahead:
-            current = ahead.submit(tokenize, portion, limit)
-            while portion:
-                after = ahead.submit(tokenize, following, limit) if following else None
-                yield Window(start, len(portion), current.result())
-                start += len(portion)
-                portion, current = following, after  # type: ignore[assignment]  # None only where portion is empty
-                following = list(islice(texts, WINDOW)) if portion else []
+            current = ahead.submit(tokenize, portion, limit, job.cut)
+            while after is not None:
+                following = ahead.submit(tokenize, after[1], limit, job.cut)
+                yield Window(rows, current.result())
+                rows, current, after = after[0], following, next(coming, None)
+            yield Window(rows, current.result())
 
     def run(self, texts: Iterator[Text], job: Job) -> Iterator[tuple[Window, NDArray[np.int64] | None, Arrays]]:
         """Compute texts window by window, batch by batch.
@@ -157,7 +186,7 @@ class Engine:
         program = self._programs.get(key) or self._program(job.route, job.outputs)
         under_way: deque[tuple[NDArray[np.int64], Any]] = deque()
         try:
-            for window in self.windows(texts, job.route):
+            for window in self.windows(texts, job):
                 yield window, None, {}
                 for rows, feeds in program.batches(window.tokens, job.bounds, program.inputs):
                     while (pending := program.start(feeds, wait=not under_way)) is None:
@@ -170,6 +199,14 @@ class Engine:
         finally:
             for _, running in under_way:  # the caller stopped, or a batch failed: every request goes back
                 running.abandon()
+
+    def compute(self, route: Route, tokens: Tokens, bounds: Bounds) -> Arrays:
+        """What a route makes of tokens that fit into one batch."""
+        program = self._program(route, (route.output,))
+        ((_, feeds),) = program.batches(tokens, bounds, program.inputs)
+        pending = program.start(feeds, wait=True)
+        assert pending is not None, "a caller that waits gets its place"
+        return pending.result()
 
     def read_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """The tensors that the networks read, by `"{module's folder}/{name}"`."""

@@ -7,7 +7,11 @@ from types import ModuleType
 
 from vicinal.errors import MissingExtra
 
-_MODULES = {"torch": "torch", "parquet": "pyarrow"}
+<<<<<<< HEAD
+_MODULES = {"torch": "torch", "parquet": "pyarrow", "bm25": "bm25s"}
+=======
+_MODULES = {"torch": "torch", "parquet": "pyarrow", "train": "datasets", "faiss": "faiss", "plot": "matplotlib"}
+>>>>>>> eval~1
 
 
 def require(extra: str, purpose: str) -> ModuleType:

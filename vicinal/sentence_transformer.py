@@ -6,22 +6,23 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal import arguments, report
+from vicinal import arguments, report, selftest
 from vicinal.arguments import NOTHING, TRUNCATIONS, OutputValue, Precision, Truncation
 from vicinal.backends import choose
 from vicinal.backends.base import Bounds
-from vicinal.engine import WINDOW, Engine, Job, prompt_length
+from vicinal.engine import Engine, Job, portions, prompt_length
 from vicinal.errors import NonFiniteEmbedding, PromptWarning, TruncationWarning, ZeroVectorWarning
 from vicinal.extras import require
+from vicinal.loading.folder import Folder
 from vicinal.loading.modules import with_prompts
 from vicinal.loading.opening import open_model
 from vicinal.model import Model
+from vicinal.parallel import Parallel, checked_pool
 from vicinal.similarity import SimilarityFunction
 from vicinal.text.inputs import read, resolve_prompt, stream
 from vicinal.text.tokens import HalfCharacter, Text, everything
@@ -34,7 +35,7 @@ _BATCH_TOKENS = {"openvino": 1024, "numpy": 8192}
 """Padded tokens of a batch where the caller does not say: what kept both backends busiest (docs/benchmarks.md)."""
 
 
-class SentenceTransformer(Model):
+class SentenceTransformer(Parallel, Model):
     """A model that turns texts into vectors whose nearness is nearness of meaning.
 
     Args:
@@ -54,6 +55,8 @@ class SentenceTransformer(Model):
         threads: processor threads; None for all that the process may use (also from VICINAL_THREADS).
         similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan".
         truncate_dim: keep so many leading dimensions.
+        self_test: send two tokens through the model, and compare with the golden vectors of its folder if it has some.
+        profile: a file that `vicinal tune` wrote, which states backend, dtype, threads and batch budget.
 
     Raises:
         ModelNotFound: no place has the model; every place and every way to get it is listed.
@@ -89,9 +92,17 @@ class SentenceTransformer(Model):
         threads: int | None = None,
         similarity_fn_name: str | SimilarityFunction | None = None,
         truncate_dim: int | None = None,
+        self_test: bool = True,
+        profile: str | os.PathLike[str] | None = None,
     ) -> None:
         arguments.no_modules(modules)
         arguments.only_cpu(device)
+        budget = None
+        if profile is not None:
+            from vicinal.profiles import read_profile
+
+            way = read_profile(profile, {"backend": backend, "dtype": dtype, "threads": threads})
+            backend, dtype, threads, budget = way.backend, way.dtype, way.threads, way.batch_tokens
         opened = open_model(
             model_name_or_path,
             revision=revision,
@@ -103,7 +114,7 @@ class SentenceTransformer(Model):
         spec = with_prompts(opened.parts.spec, prompts or {}, opened.supplied)
         choice = choose(spec, backend, arguments.model_dtype(model_kwargs or {}, dtype), threads)
         super().__init__(Engine(opened.parts, choice, checked=not config_kwargs), spec, opened.located)
-        self._budget = _BATCH_TOKENS[choice.backend]
+        self._budget = budget or _BATCH_TOKENS[choice.backend]
         self.model_card_data = model_card_data
         self.trust_remote_code = trust_remote_code
         self._supplied = {name: prompt for name, prompt in opened.supplied.items() if name not in (prompts or {})}
@@ -112,6 +123,10 @@ class SentenceTransformer(Model):
         self.default_prompt_name = spec.default_prompt_name if default_prompt_name is None else default_prompt_name
         self.similarity_fn_name = similarity_fn_name or spec.similarity_fn_name
         self.truncate_dim = spec.truncate_dim if truncate_dim is None else truncate_dim
+        if self_test:
+            for route in spec.routes.values():
+                selftest.probe(self._engine, route, self.name)
+            selftest.check_golden(self, Folder(opened.located.folder))
 
     # ---- texts to vectors --------------------------------------------------------------------------------------
 
@@ -126,7 +141,7 @@ class SentenceTransformer(Model):
         precision: Precision = "float32",
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
-        device: str | None = None,
+        device: str | Sequence[str] | None = None,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
         pool: Any = None,
@@ -134,6 +149,7 @@ class SentenceTransformer(Model):
         *,
         task: str | None = None,
         batch_tokens: int | None = None,
+        deterministic: bool = False,
         truncation: Truncation = "warn",
         out: NDArray[np.float32] | None = None,
         sentences: Any = NOTHING,
@@ -152,8 +168,13 @@ class SentenceTransformer(Model):
             convert_to_numpy, convert_to_tensor: one array, or one tensor; a list of arrays where both are false.
             normalize_embeddings: scale to length 1.
             truncate_dim: keep so many leading dimensions (before normalising).
+            device: "cpu"; a list of devices starts a process for each, for this call.
+            pool: processes from `start_multi_process_pool`, which share the texts.
+            chunk_size: texts that a process is given at a time.
             task: the route of a model that has several.
             batch_tokens: padded tokens of a batch: what bounds the memory, whatever the lengths.
+            deterministic: a text's vector is the same to the last bit whatever it is encoded with, on one machine and
+                version: every text is computed alone. Short texts take several times as long.
             truncation: what happens when a text is longer than the model's limit and loses its end.
             out: (n, dims) float32 array or memory map to fill and return.
 
@@ -168,10 +189,20 @@ class SentenceTransformer(Model):
             raise TypeError("encode() needs texts: encode(inputs)")
         if convert_to_tensor:
             require("torch", "convert_to_tensor=True")
-        if device is not None or pool is not None or chunk_size is not None:
-            arguments.only_cpu(device, pool)
+        if isinstance(device, (list, tuple)):
+            with self.start_multi_process_pool(device) as own:
+                return self.encode(
+                    inputs, prompt_name, prompt, batch_size, show_progress_bar, output_value, precision,
+                    convert_to_numpy, convert_to_tensor, None, normalize_embeddings, truncate_dim, own, chunk_size,
+                    task=task, batch_tokens=batch_tokens, deterministic=deterministic, truncation=truncation, out=out,
+                    sentences=sentences,
+                )  # fmt: skip
+        if device is not None:
+            arguments.only_cpu(device)
         if batch_size is not None or batch_tokens is not None or truncation not in TRUNCATIONS:
             arguments.batching(batch_size, batch_tokens, truncation)
+        if deterministic:
+            batch_size = 1
         spec = self._spec
         texts, single, prefix, task = read(spec, sentences if inputs is NOTHING else inputs, prompt, prompt_name, task)
         route = spec.only or spec.route(task)
@@ -181,7 +212,7 @@ class SentenceTransformer(Model):
             arguments.dims(truncate_dim)
         dims = min(truncate_dim or spec.truncate_dim or route.width, route.width)
         if output_value != "sentence_embedding":
-            arguments.states_only(out, precision, convert_to_tensor, normalize_embeddings)
+            arguments.states_only(out, precision, convert_to_tensor, normalize_embeddings, pool)
             job = replace(job, outputs=("token_embeddings", *_ENCODED))
             try:
                 return self._states(texts, job, output_value, single, truncation, dims)
@@ -191,7 +222,12 @@ class SentenceTransformer(Model):
             vectors = np.empty((len(texts), dims), np.float32)
         else:
             vectors = arguments.fillable(out, (len(texts), dims), precision)
-        if texts:
+        if pool is not None:
+            arguments.chunks(chunk_size)
+            checked_pool(pool).fill(
+                vectors, texts, job, normalize_embeddings, truncation, show_progress_bar, chunk_size
+            )
+        elif texts:
             try:
                 self._fill(vectors, texts, job, normalize_embeddings, truncation, show_progress_bar)
             except HalfCharacter as error:
@@ -228,8 +264,8 @@ class SentenceTransformer(Model):
             inverse, places = arguments.places(unique, texts)
         cut: list[tuple[int, int]] = []
         zero: list[int] = []
-        shown = logger.getEffectiveLevel() in (logging.INFO, logging.DEBUG) if progress is None else progress
-        bar = report.bar(len(unique)) if shown else None
+        wished = logger.getEffectiveLevel() in report.TALKATIVE if progress is None else progress
+        bar = report.bar(len(unique)) if wished else None
         dims, limit = vectors.shape[1], job.route.max_length
         for window, rows, arrays in self._engine.run(iter(unique), job):
             if rows is None:  # a window begins
@@ -237,7 +273,7 @@ class SentenceTransformer(Model):
                     cut += report.too_long(window, limit, truncation, places, before)
                 continue
             batch = arrays["sentence_embedding"][:, :dims]
-            rows = rows + window.start if places is None else places[rows + window.start]
+            rows = window.rows[rows] if places is None else places[window.rows[rows]]
             lengths = np.sqrt(np.einsum("ij,ij->i", batch, batch))
             if not np.isfinite(lengths).all():
                 raise NonFiniteEmbedding(report.broken(rows[~np.isfinite(lengths)] + before, self.name))
@@ -277,8 +313,8 @@ class SentenceTransformer(Model):
         name = next((name for name in names if prompts.get(name)), next((n for n in names if n in prompts), None))
         if name is not None and self._supplied.pop(name, None) == prompts[name]:
             report.warn(
-                f"{self.name} was trained with the prompt {prompts[name]!r} for {name}s, which its files do not state; "
-                f"it is put in front. prompts={{{name!r}: ''}} disables it.",
+                f"{self.name} was trained with the prompt {prompts[name]!r} for every {name}, which its files do not "
+                f"state; it is put in front. prompts={{{name!r}: ...}} sets another, '' none.",
                 PromptWarning,
             )
         return name
@@ -316,7 +352,7 @@ class SentenceTransformer(Model):
         self, texts: Iterator[Text], job: Job, dims: int, normalize: bool, truncation: Truncation
     ) -> Iterator[NDArray[np.float32]]:
         done = 0
-        while portion := list(islice(texts, WINDOW)):
+        for portion in portions(texts):
             vectors = np.empty((len(portion), dims), np.float32)
             try:
                 self._fill(vectors, portion, job, normalize, truncation, False, done)
@@ -342,11 +378,11 @@ class SentenceTransformer(Model):
                     cut += report.too_long(window, limit, truncation)
                 continue
             if not all(np.isfinite(array).all() for array in arrays.values()):
-                raise NonFiniteEmbedding(report.broken(rows + window.start, self.name))
+                raise NonFiniteEmbedding(report.broken(window.rows[rows], self.name))
             arrays["sentence_embedding"] = arrays["sentence_embedding"][:, :dims]
             for i, row in enumerate(rows.tolist()):
                 item = everything(window.tokens, row, i, arrays)
-                results[window.start + row] = item if output_value is None else item[output_value]
+                results[window.rows[row]] = item if output_value is None else item[output_value]
         if cut:
             report.warn(report.cut(cut, limit), TruncationWarning)
         return results[0] if single else results

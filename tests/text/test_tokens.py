@@ -15,7 +15,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from tests import tiny
 from vicinal.errors import DamagedModel, InvalidInput
-from vicinal.text.tokens import Text, TextTokenizer, Tokens, longest_first, padded, ranges
+from vicinal.text.tokens import Text, TextTokenizer, Tokens, padded
 
 
 def wordpiece() -> Tokenizer:
@@ -262,26 +262,6 @@ def test_long_texts_are_tokenized_in_portions(monkeypatch: pytest.MonkeyPatch) -
 def test_half_a_surrogate_pair(batch: list[Any]) -> None:
     with pytest.raises(InvalidInput, match=r"a text holds half of a surrogate pair, .*no character: 'bro.ud800ken'"):
         WORDPIECE(batch, None)
-
-
-@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 50))
-def test_longest_first(a: int, b: int, room: int) -> None:
-    """What the rule says, token by token; of two equal lengths the library cuts the first."""
-    kept = longest_first(a, b, room)
-    assert sum(kept) == min(a + b, room)
-    assert kept[0] <= a
-    assert kept[1] <= b
-    if a + b > room:
-        cut = [old - new for old, new in zip((a, b), kept, strict=True)]
-        for i in (0, 1):
-            if cut[i]:  # only a text that stays the longer, or as long, loses tokens
-                assert kept[i] >= kept[1 - i] - 1
-
-
-@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 9)), max_size=8))
-def test_ranges(parts: list[tuple[int, int]]) -> None:
-    starts, counts = (np.array([part[i] for part in parts], np.int64) for i in (0, 1))
-    assert ranges(starts, counts).tolist() == [start + i for start, count in parts for i in range(count)]
 
 
 def test_padded() -> None:

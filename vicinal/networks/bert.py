@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from vicinal.backends.base import Handle, Ops
+from vicinal.loading.spec import Classifier
 from vicinal.loading.weights import Scope
 from vicinal.networks import encoder
-from vicinal.networks.blocks import Keys, mask_bias, norm
+from vicinal.networks.blocks import Head, Keys, dense, mask_bias, norm
 from vicinal.networks.encoder import Config
 
 MODEL_TYPES = ("bert",)
@@ -21,6 +22,7 @@ LEFTOVERS = (
     "classifier.*",
     "qa_outputs.*",
 )
+PREFIX, HEAD = "bert.", ("classifier.",)
 
 
 def parse(config: Mapping[str, Any]) -> Config:
@@ -36,3 +38,15 @@ def tokens(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle]) -> Handle:
     for i in range(c.layers):
         h = encoder.layer(ops, w.at(f"encoder.layer.{i}"), c, h, bias)
     return h
+
+
+def parse_head(config: Mapping[str, Any]) -> Head:
+    """The head reads nothing of its own."""
+    return Head.parse(config)
+
+
+def classify(ops: Ops, w: Scope, c: Classifier, h: Handle, x: Mapping[str, Handle]) -> Handle:
+    """BertForSequenceClassification: the pooled first token, then a linear layer."""
+    width = c.head.hidden_size
+    pooled = ops.unary("tanh", dense(ops, w, "pooler.dense", ops.gather_token(h, x["first"]), width, width))
+    return dense(ops, w, "classifier", pooled, width, c.labels)

@@ -38,7 +38,8 @@ _NAMES = encoder.Names(
 def parse(config: Mapping[str, Any]) -> Config:
     """Read a `config.json`; what this network cannot express is refused."""
     keys = Keys(config)
-    parsed = Config(
+    keys.share("dim", "n_heads")
+    return Config(
         vocab_size=keys.count("vocab_size"),
         hidden_size=keys.count("dim"),
         layers=keys.count("n_layers"),
@@ -49,8 +50,6 @@ def parse(config: Mapping[str, Any]) -> Config:
         type_vocab_size=0,
         eps=1e-12,
     )
-    keys.divided("dim", "n_heads")
-    return parsed
 
 
 def tokens(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle]) -> Handle:

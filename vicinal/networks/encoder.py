@@ -31,12 +31,11 @@ class Config:
         return self.positions
 
 
-def common(keys: Keys, *, act: str = "gelu", types: int = 2, least_types: int = 1, eps: float = 1e-12) -> dict[str, Any]:
+def common(keys: Keys, *, act: str = "gelu", types: int = 2, eps: float = 1e-12) -> dict[str, Any]:
     """`Config`'s fields under their usual names; a decoder is refused.
 
     Args:
         act, types, eps: of a silent configuration.
-        least_types: segments that the network must have an embedding for.
     """
     keys.refuse("position_embedding_type", "absolute", None)
     keys.refuse("is_decoder", False, None)
@@ -49,10 +48,10 @@ def common(keys: Keys, *, act: str = "gelu", types: int = 2, least_types: int = 
         "intermediate_size": keys.count("intermediate_size"),
         "act": keys.activation("hidden_act", act),
         "positions": keys.count("max_position_embeddings"),
-        "type_vocab_size": keys.count("type_vocab_size", types, least_types),
+        "type_vocab_size": keys.whole("type_vocab_size", types),
         "eps": keys.number("layer_norm_eps", eps),
     }
-    keys.divided("hidden_size", "num_attention_heads")
+    keys.share("hidden_size", "num_attention_heads")
     return fields
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from vicinal.backends.base import Handle, Ops
-from vicinal.errors import DamagedModel
 from vicinal.loading.weights import Scope
 from vicinal.networks import encoder
 from vicinal.networks.blocks import Keys, mask_bias, norm
@@ -51,7 +50,7 @@ def parse(config: Mapping[str, Any]) -> Config:
     keys.refuse("relative_attention_num_buckets", _BUCKETS)
     parsed = Config(**{**encoder.common(keys), "type_vocab_size": 0})
     if parsed.max_tokens < 1:
-        raise DamagedModel(f"config.json: max_position_embeddings {parsed.positions} leaves none for a token")
+        raise keys.damaged(f"max_position_embeddings {parsed.positions} leaves none for a token")
     return parsed
 
 

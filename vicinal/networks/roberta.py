@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from vicinal.backends.base import Handle, Ops
-from vicinal.errors import DamagedModel
 from vicinal.loading.weights import Scope
 from vicinal.networks import encoder
 from vicinal.networks.blocks import Keys, mask_bias, norm
@@ -44,11 +43,11 @@ class Config(encoder.Config):
 def parse(config: Mapping[str, Any]) -> Config:
     """Read a `config.json`; what this network cannot express is refused."""
     keys = Keys(config)
-    parsed = Config(**encoder.common(keys), padding_idx=keys.count("pad_token_id", 1, least=0))
+    parsed = Config(**encoder.common(keys), padding_idx=keys.whole("pad_token_id", 1))
     if parsed.max_tokens < 1:
-        raise DamagedModel(
-            f"config.json: of max_position_embeddings {parsed.positions}, pad_token_id {parsed.padding_idx} leaves "
-            "none for a token"
+        raise keys.damaged(
+            f"max_position_embeddings {parsed.positions}, counted from pad_token_id {parsed.padding_idx}, leaves none "
+            "for a token"
         )
     return parsed
 

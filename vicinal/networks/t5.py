@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from vicinal.backends.base import Handle, Ops, Unary
-from vicinal.errors import DamagedModel, UnsupportedModel
 from vicinal.loading.weights import Scope
 from vicinal.networks.blocks import Keys, dense, mask_bias
 from vicinal.networks.relative import relative_bias
@@ -47,10 +46,7 @@ def parse(config: Mapping[str, Any]) -> Config:
     feed = config.get("feed_forward_proj", "gated-gelu" if config.get("model_type") == "mt5" else "relu")
     gate, _, act = str(feed).rpartition("-")
     if gate not in ("", "gated"):
-        raise UnsupportedModel(
-            f"config.json of this {config.get('model_type')} model: feed_forward_proj={feed!r} is neither an "
-            "activation nor a gated one (gated-gelu)"
-        )
+        raise keys.unsupported(f"feed_forward_proj={feed!r} is neither an activation nor a gated one (gated-gelu)")
     if feed == "gated-gelu":  # means the approximation by tanh
         act = "gelu_new"
     parsed = Config(
@@ -60,16 +56,16 @@ def parse(config: Mapping[str, Any]) -> Config:
         intermediate_size=keys.count("d_ff"),
         layers=keys.count("num_layers"),
         heads=keys.count("num_heads"),
-        buckets=keys.count("relative_attention_num_buckets", 32, least=4),
+        buckets=keys.count("relative_attention_num_buckets", 32),
         far=keys.count("relative_attention_max_distance", 128),
         eps=keys.number("layer_norm_epsilon", 1e-6),
         act=Keys({**config, "feed_forward_proj": act}).activation("feed_forward_proj"),
         gated=gate == "gated",
     )
-    if parsed.far <= parsed.buckets // 4:
-        raise DamagedModel(
-            f"config.json: relative_attention_max_distance {parsed.far} leaves nothing for half of the "
-            f"{parsed.buckets} relative_attention_num_buckets"
+    if not 4 <= parsed.buckets < 4 * parsed.far:
+        raise keys.damaged(
+            f"of relative_attention_num_buckets {parsed.buckets}, a quarter must be 1 or more and less than "
+            f"relative_attention_max_distance {parsed.far}"
         )
     return parsed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import chain, islice
+from itertools import chain, count, islice
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from vicinal.errors import DamagedModel, InvalidInput
+from vicinal.text.pairs import PairTemplate, Spans, longest_first, ranges
 
 Text = str | tuple[str, str]
 
 Ids = tuple[NDArray[np.int32], NDArray[np.int64]]
 """Ids of some texts, one after the other, and how many each has."""
+
+Cut = Callable[[NDArray[np.int64], NDArray[np.int64], int], tuple[NDArray[np.int64], NDArray[np.int64]]]
+"""Lengths of the two texts of each pair and the room that they have, to the lengths that are kept."""
 
 CHARACTERS = 1 << 19
 """Of text that is tokenized at once: the library's own records take a hundred times the ids' memory."""
@@ -74,35 +78,26 @@ class TextTokenizer:
         self.backend, self._rows, self._types, self._keep_end = tokenizer, rows, types, keep_end
         self._uncounted = uncounted
         self._ids = ids or partial(plain, tokenizer, splits=splits)
-        single, pair = self._probe(special)
+        single, pair = probe(tokenizer, special)
         self._within([*pair.ids, *single.ids])
         inside = [i for i, part in enumerate(single.sequence_ids) if part is not None]
         self._before, self._after = single.ids[: inside[0]], single.ids[inside[-1] + 1 :]
         kinds = single.type_ids  # almost always all 0, which needs no array
         self._kinds = (kinds[: inside[0]], kinds[inside[0]], kinds[inside[-1] + 1 :]) if any(kinds) else None
-        self._pair = _PairTemplate.of(pair.ids, pair.type_ids, pair.sequence_ids)
+        self._pair = PairTemplate.of(pair.ids, pair.type_ids, pair.sequence_ids)
         self.special = len(self._before) + len(self._after)
 
-    def _probe(self, special: bool) -> tuple[Encoding, Encoding]:
-        """A text and a pair, tokenized with special tokens: what stands around the text is the model's frame."""
-        own = (token.replace("##", "").strip("▁Ġ") for token in islice(self.backend.get_vocab(False), _PROBES))
-        try:
-            for text in chain("a", own):
-                if text and self.backend.encode(text, add_special_tokens=False).ids:
-                    pair = self.backend.encode(text, text, add_special_tokens=special)
-                    return self.backend.encode(text, add_special_tokens=special), pair
-        except Exception as error:
-            raise DamagedModel(f"the model's tokenizer fails on a text of one word: {error}") from error
-        raise DamagedModel("the model's tokenizer makes no token of any word of its own vocabulary")
-
-    def __call__(self, texts: Sequence[Text], limit: int | None) -> Tokens:
+    def __call__(self, texts: Sequence[Text], limit: int | None, cut: Cut = longest_first) -> Tokens:
         """Tokenize; a text of more than `limit` tokens, special ones counted, loses its end (or its beginning).
+
+        Args:
+            cut: which text of a pair loses how much.
 
         Raises:
             HalfCharacter: a text is no Unicode.
         """
         if texts and not isinstance(texts[0], str):
-            return self._pairs(texts, limit)
+            return self._pairs(texts, limit, cut)
         ids, counts = self._ids(texts)  # type: ignore[arg-type]  # a call has texts or pairs, never both
         if len(ids) and ids.max() >= self._rows:
             self._within(ids.tolist())
@@ -117,11 +112,12 @@ class TextTokenizer:
             ends = np.cumsum(counts)
             ids = ids[ranges(ends - (kept if self._keep_end else counts), kept)]
         framed = np.empty(int(lengths.sum()), np.int32)
-        framed[ranges(starts + len(self._before), kept)] = ids
-        for i, token in enumerate(self._before):
-            framed[starts + i] = token
-        for i, token in enumerate(self._after, -len(self._after)):
-            framed[starts + lengths + i] = token
+        content = np.ones(len(framed), bool)
+        frame = (*zip(self._before, count()), *zip(self._after, count(-len(self._after))))
+        for token, i in frame:
+            at = starts + i if i >= 0 else starts + lengths + i
+            framed[at], content[at] = token, False
+        framed[content] = ids
         return Tokens(framed, types, starts, lengths, full, self._uncounted)
 
     def _types_of(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -136,7 +132,7 @@ class TextTokenizer:
         return types
 
     def _marked(self, segments: int) -> None:
-        if segments > self._types > 0:
+        if segments > max(self._types, 1):
             raise DamagedModel(
                 f"the tokenizer marks {segments} segments of a text, but the network has embeddings for {self._types}"
             )
@@ -160,83 +156,39 @@ class TextTokenizer:
                 f"{self._rows} embeddings: tokenizer and weights do not belong together"
             )
 
-    def _pairs(self, pairs: Sequence[Text], limit: int | None) -> Tokens:
+    def _pairs(self, pairs: Sequence[Text], limit: int | None, cut: Cut) -> Tokens:
+        """Every text of the pairs is tokenized once, however many pairs it stands in."""
         self._marked(self._pair.types)
-        ids, counts = self._ids([text for pair in pairs for text in pair])
+        number: dict[str, int] = {}
+        texts = [number.setdefault(text, len(number)) for pair in pairs for text in pair]
+        ids, counts = self._ids(list(number))
         self._within(ids.tolist())
-        ends = np.cumsum(counts)
-        rows, types = [], []
-        for i in range(len(pairs)):
-            a, b = (ids[ends[j] - counts[j] : ends[j]] for j in (2 * i, 2 * i + 1))
-            if limit is not None:
-                keep_a, keep_b = longest_first(len(a), len(b), max(limit - self._pair.special, 0))
-                end = self._keep_end
-                a, b = (a[len(a) - keep_a :], b[len(b) - keep_b :]) if end else (a[:keep_a], b[:keep_b])
-            row, kind = self._pair.join(a, b)
-            rows.append(row)
-            types.append(kind)
-        lengths = np.array([len(row) for row in rows], np.int64)
-        full = counts[0::2] + counts[1::2] + self._pair.special
-        starts = np.cumsum(lengths) - lengths
-        return Tokens(np.concatenate(rows), np.concatenate(types), starts, lengths, full, self._uncounted)
+        starts = np.cumsum(counts) - counts
+        which = np.array(texts, np.int64).reshape(-1, 2)
+        a, b = (Spans(starts[column], counts[column]) for column in which.T)
+        full = a.counts + b.counts + self._pair.special
+        if limit is not None:
+            keep_a, keep_b = cut(a.counts, b.counts, max(limit - self._pair.special, 0))
+            a, b = a.kept(keep_a, self._keep_end), b.kept(keep_b, self._keep_end)
+        joined, types, lengths = self._pair.join(ids, a, b)
+        return Tokens(joined, types, np.cumsum(lengths) - lengths, lengths, full, self._uncounted)
 
 
-@dataclass(frozen=True)
-class _PairTemplate:
-    before: tuple[tuple[int, int], ...]
-    between: tuple[tuple[int, int], ...]
-    after: tuple[tuple[int, int], ...]
-    type_a: int
-    type_b: int
+def probe(tokenizer: Tokenizer, special: bool = True) -> tuple[Encoding, Encoding]:
+    """A text and a pair, tokenized with special tokens: what stands around the text is the model's frame.
 
-    @classmethod
-    def of(cls, ids: list[int], types: list[int], parts: list[int | None]) -> _PairTemplate:
-        """The special tokens (id, type) around and between the texts of a tokenized pair."""
-        a = [i for i, part in enumerate(parts) if part == 0]
-        b = [i for i, part in enumerate(parts) if part == 1]
-        tokens = list(zip(ids, types, strict=True))
-        return cls(
-            tuple(tokens[: a[0]]), tuple(tokens[a[-1] + 1 : b[0]]), tuple(tokens[b[-1] + 1 :]), types[a[0]], types[b[0]]
-        )
-
-    @property
-    def types(self) -> int:
-        """Segments that are told apart."""
-        marked = (*self.before, *self.between, *self.after, (0, self.type_a), (0, self.type_b))
-        return 1 + max(kind for _, kind in marked)
-
-    @property
-    def special(self) -> int:
-        return len(self.before) + len(self.between) + len(self.after)
-
-    def join(self, a: NDArray[np.int32], b: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        pieces = (self.before, (a, self.type_a), self.between, (b, self.type_b), self.after)
-        ids, types = [], []
-        for i, piece in enumerate(pieces):
-            if i % 2:
-                content, kind = piece
-                ids.append(np.asarray(content, np.int32))
-                types.append(np.full(len(ids[-1]), kind, np.int32))
-            else:
-                ids.append(np.array([token for token, _ in piece], np.int32))  # type: ignore[misc]
-                types.append(np.array([kind for _, kind in piece], np.int32))  # type: ignore[misc]
-        return np.concatenate(ids), np.concatenate(types)
-
-
-def longest_first(a: int, b: int, room: int) -> tuple[int, int]:
-    """Lengths of a pair's texts when together they must fit: the longer one loses tokens until they are even.
-
-    >>> longest_first(10, 4, 12), longest_first(10, 9, 11), longest_first(3, 4, 12)
-    ((8, 4), (6, 5), (3, 4))
+    Raises:
+        DamagedModel: no word gives a token, or the tokenizer fails.
     """
-    if a + b <= room:
-        return a, b
-    short, long = sorted((a, b))
-    if short > room // 2:
-        short, long = room // 2, room - room // 2
-    else:
-        long = room - short
-    return (short, long) if a <= b else (long, short)
+    own = (token.replace("##", "").strip("▁Ġ") for token in islice(tokenizer.get_vocab(False), _PROBES))
+    try:
+        for text in chain("a", own):
+            if text and tokenizer.encode(text, add_special_tokens=False).ids:
+                pair = tokenizer.encode(text, text, add_special_tokens=special)
+                return tokenizer.encode(text, add_special_tokens=special), pair
+    except Exception as error:
+        raise DamagedModel(f"the model's tokenizer fails on a text of one word: {error}") from error
+    raise DamagedModel("the model's tokenizer makes no token of any word of its own vocabulary")
 
 
 def plain(tokenizer: Tokenizer, texts: Sequence[str], splits: bool = False) -> Ids:
@@ -294,16 +246,6 @@ def portions(texts: Sequence[str]) -> Iterator[Sequence[str]]:
         last = max(first + 1, int(np.searchsorted(ends, done + CHARACTERS, "right")))
         yield texts[first:last]
         first = last
-
-
-def ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """starts[0], starts[0] + 1, ... counts[0] of them, then those of starts[1], ...
-
-    >>> ranges(np.array([5, 20]), np.array([3, 2])).tolist()
-    [5, 6, 7, 20, 21]
-    """
-    ends = np.cumsum(counts)
-    return np.repeat(starts - ends + counts, counts) + np.arange(counts.sum())
 
 
 class HalfCharacter(InvalidInput):

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from vicinal.text.tokens import CHARACTERS, Ids, plain, portions, ranges
+from vicinal.text.pairs import ranges
+from vicinal.text.tokens import CHARACTERS, Ids, plain, portions
 
 _WORDS, _LONGEST = 1 << 17, 48
 """Words that are remembered, and characters that such a word may have: about 30 MB when full."""
