@@ -7,11 +7,13 @@ from types import ModuleType
 
 from vicinal.errors import MissingExtra
 
-<<<<<<< HEAD
-_MODULES = {"torch": "torch", "parquet": "pyarrow", "bm25": "bm25s"}
-=======
-_MODULES = {"torch": "torch", "parquet": "pyarrow", "train": "datasets", "faiss": "faiss", "plot": "matplotlib"}
->>>>>>> eval~1
+_MODULES = {
+    "bm25": "bm25s",
+    "parquet": "pyarrow",
+    "plot": "matplotlib",
+    "torch": "torch",
+    "train": "datasets",
+}
 
 
 def require(extra: str, purpose: str) -> ModuleType:

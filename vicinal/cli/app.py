@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 import vicinal
 from vicinal.cli import terminal
 from vicinal.cli.encode import encode
+from vicinal.cli.evaluate import evaluate
 from vicinal.cli.golden import golden
 from vicinal.cli.info import info
 from vicinal.cli.pack import pack
@@ -103,3 +104,4 @@ def program(
 
 for command in (encode, search, similarity, info, pack, golden, tune):
     app.command()(command)
+app.command("eval")(evaluate)
