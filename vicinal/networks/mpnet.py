@@ -1,4 +1,4 @@
-"""MPNet (Song et al. 2020, arXiv:2004.09297): all-mpnet-base-v2, multi-qa-mpnet, paraphrase-multilingual-mpnet's teacher.
+"""MPNet (Song et al. 2020, arXiv:2004.09297): all-mpnet-base-v2, multi-qa-mpnet-base and others.
 
 BERT's layers without segments; positions as RoBERTa counts them; one table of numbers by distance for all layers.
 """
