@@ -120,7 +120,8 @@ class Engine:
             else:
                 network = first.network  # type: ignore[union-attr]
                 rows, types = network.vocab_size, network.type_vocab_size or _ANY
-                tokenizer = TextTokenizer(file.tokenizer, rows, types, True, file.keep_end, splits)
+                skip = first.uncounted  # type: ignore[union-attr]
+                tokenizer = TextTokenizer(file.tokenizer, rows, types, True, file.keep_end, splits, uncounted=skip)
             self._tokenizers[at] = tokenizer
             self._program(route, (route.output,))
         if checked:
