@@ -117,7 +117,11 @@ class Database:
         connection.execute(f"PRAGMA journal_size_limit={_WAL}")
 
     def _create(self, connection: sqlite3.Connection) -> None:
-        if _value(connection, "SELECT count(*) FROM sqlite_master"):
+        filled = _value(connection, "SELECT count(*) FROM sqlite_master")
+        # Read in this order: another thread may just have made the file, tables and mark in one transaction.
+        if _value(connection, "PRAGMA application_id") == _APPLICATION:
+            return
+        if filled:
             raise CacheError(f"{self.path} is a database of something else, not an embedding cache: take another file")
         connection.execute(f"PRAGMA page_size={_PAGE}")
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
