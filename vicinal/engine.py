@@ -24,7 +24,7 @@ from vicinal.loading.spec import Normalize, Route, StaticEmbedding
 from vicinal.loading.weights import Scope, Tensor
 from vicinal.networks.heads import graph
 from vicinal.text.pairs import longest_first
-from vicinal.text.tokens import Cut, Text, TextTokenizer, Tokens
+from vicinal.text.tokens import ANY_SEGMENTS, Cut, Text, TextTokenizer, Tokens
 from vicinal.text.words import WordCache
 
 _PORTION = 4096
@@ -33,8 +33,6 @@ _CHARACTERS = 1 << 24
 """Of texts that are drawn from a stream before their vectors are given."""
 _WINDOW = 512
 """Texts that are tokenized together, while those of the window before are computed."""
-_ANY = 1 << 30
-"""Segments of a network that reads none."""
 
 
 @dataclass(frozen=True)
@@ -116,10 +114,10 @@ class Engine:
             if isinstance(first, StaticEmbedding):
                 # Tokenizing is most of a static model's work: a look-up a word pays.
                 ids = WordCache(file.tokenizer).ids if splits else None
-                tokenizer = TextTokenizer(file.tokenizer, first.tokens, _ANY, False, file.keep_end, splits, ids)
+                tokenizer = TextTokenizer(file.tokenizer, first.tokens, ANY_SEGMENTS, False, file.keep_end, splits, ids)
             else:
                 network = first.network  # type: ignore[union-attr]
-                rows, types = network.vocab_size, network.type_vocab_size or _ANY
+                rows, types = network.vocab_size, network.type_vocab_size or ANY_SEGMENTS
                 skip = first.uncounted  # type: ignore[union-attr]
                 tokenizer = TextTokenizer(file.tokenizer, rows, types, True, file.keep_end, splits, uncounted=skip)
             self._tokenizers[at] = tokenizer

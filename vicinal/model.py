@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
 from vicinal import arguments
 from vicinal.engine import Engine
 from vicinal.errors import UnsupportedModel
@@ -24,6 +22,7 @@ from vicinal.loading.spec import Pooling, Route, Spec
 from vicinal.similarity import SimilarityFunction
 from vicinal.text.inputs import read
 from vicinal.text.tokens import padded
+from vicinal.torch_form import TorchForm
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -32,7 +31,7 @@ _CHANGING = threading.Lock()
 """Held while a spec is replaced, so that two threads' changes are both kept."""
 
 
-class Model:
+class Model(TorchForm):
     """What every kind of model has. Setters replace the frozen spec, so that a call under way is not disturbed."""
 
     def __init__(self, engine: Engine, spec: Spec, located: Located) -> None:
@@ -96,11 +95,16 @@ class Model:
     @property
     def max_seq_length(self) -> int | None:
         """Tokens a text may have, special tokens counted; None is no limit. Of a router, that of the first route."""
+        self._settle()
         return next(iter(self._spec.routes.values())).max_length
 
     @max_seq_length.setter
     def max_seq_length(self, length: int | None) -> None:
         self._each_route(lambda route: with_max_length(route, length))
+        if self._torch is not None:
+            for route in self._torch.module.ways().values():
+                if hasattr(route[0], "max_seq_length"):
+                    route[0].max_seq_length = length
 
     def get_max_seq_length(self) -> int | None:
         """The same as `max_seq_length`."""
@@ -116,6 +120,10 @@ class Model:
                 ),
             )
         )
+        if self._torch is not None:
+            for module in self._torch.module.modules():
+                if hasattr(module, "include_prompt"):
+                    module.include_prompt = include_prompt
 
     def _each_route(self, change: Callable[[Route], Route]) -> None:
         with _CHANGING:
@@ -134,7 +142,8 @@ class Model:
 
     @property
     def backend(self) -> str:
-        """What really runs: "openvino", or "numpy" for static models."""
+        """What really runs: "openvino", "numpy" for static models, "torch" while the model is being trained."""
+        self._settle()
         return self._engine.choice.backend
 
     def get_backend(self) -> str:
@@ -144,27 +153,39 @@ class Model:
     @property
     def dtype(self) -> str:
         """Of the computation, as it really is."""
+        self._settle()
         return self._engine.choice.dtype
 
     @property
-    def device(self) -> str:
-        """Where it runs."""
-        return "cpu"
+    def device(self) -> Any:
+        """Where it runs: "cpu", or a torch.device while torch computes."""
+        return self._torch.module.device if self._torch is not None and self._engine is self._torch else "cpu"
 
     @property
     def spec(self) -> Spec:
         """Everything that decides what a text's vector is."""
+        self._settle()
         return self._spec
 
     # ---- tokens ------------------------------------------------------------------------------------------------
 
     @property
     def tokenizer(self) -> Any:
-        """A copy of the model's `tokenizers.Tokenizer`; changing it does not change the model."""
+        """A copy of the model's `tokenizers.Tokenizer`; changing it does not change the model.
+
+        While torch computes, that of `transformers`, which is the model's own.
+        """
+        if self._torch is not None and self._engine is self._torch:
+            return self._torch.module.tokenizer
         return copy.deepcopy(self._engine.tokenizer(self._spec.route("query")).backend)
 
-    def tokenize(self, texts: Any, prompt: str | None = None, **options: Any) -> dict[str, NDArray[Any]]:
-        """The network's inputs for texts: input_ids, attention_mask and token_type_ids, (texts, longest) int64."""
+    def tokenize(self, texts: Any, prompt: str | None = None, **options: Any) -> dict[str, Any]:
+        """The network's inputs for texts: input_ids, attention_mask and token_type_ids, (texts, longest) int64.
+
+        Arrays; tensors as the torch modules take them, once there are some.
+        """
+        if self._torch is not None:
+            return self._modules_().preprocess(texts, prompt=prompt, **options)  # type: ignore[no-any-return]
         spec = self._spec
         rows, _, _, task = read(spec, texts, prompt or "", None, options.pop("task", None))
         if options:
@@ -182,6 +203,7 @@ class Model:
 
         The same on every machine and backend; prompts are no part of it.
         """
+        self._settle()
         return fingerprint(self._spec, self._engine, self._stamps)
 
     def _space(self, route: Route) -> str:
@@ -209,6 +231,7 @@ class Model:
         """
         if not safe_serialization:
             raise UnsupportedModel("safe_serialization=False asks for a pickled file; vicinal writes safetensors only")
+        self._settle()
         card = (model_name or self.name, list(train_datasets or ())) if create_model_card else None
         save_model(Path(path), self._spec, self._engine.saved_parts(), self._located.folder, card)
 
@@ -227,8 +250,9 @@ class Model:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         twin = copy.copy(self)  # specs are replaced, never changed; the engine serves any number of them
         for name, value in vars(self).items():
-            if name not in ("_engine", "_spec", "_located", "_stamps", "_spaces", "_cache"):
+            if name not in ("_engine", "_spec", "_located", "_stamps", "_spaces", "_cache", "_torch"):
                 setattr(twin, name, copy.deepcopy(value, memo))
+        self._copy_torch(twin)
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
@@ -239,6 +263,7 @@ class Model:
         }  # the tensors travel with the pickle: no file speaks for them
 
     def __repr__(self) -> str:
+        self._settle()
         modules = "".join(
             f"\n  {f'{task}: ' if task else ''}{module}"
             for task, route in self._spec.routes.items()
@@ -247,6 +272,6 @@ class Model:
         limit = self.max_seq_length
         return (
             f"{type(self).__name__}({self.name!r} from {self._located.source}, backend={self.backend!r}, "
-            f"dtype={self.dtype!r}, device='cpu', threads={self._engine.choice.threads}, "
+            f"dtype={self.dtype!r}, device={str(self.device)!r}, threads={self._engine.choice.threads}, "
             f"dims={self.get_embedding_dimension()}, max_seq_length={limit}){modules}"
         )

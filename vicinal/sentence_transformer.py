@@ -34,7 +34,7 @@ logger = logging.getLogger("vicinal")
 
 _ENCODED = ("sentence_embedding",)
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
-_BATCH_TOKENS = {"openvino": 1024, "numpy": 8192}
+_BATCH_TOKENS = {"openvino": 1024, "numpy": 8192, "torch": 2048}
 """Padded tokens of a batch where the caller does not say: what kept both backends busiest (docs/benchmarks.md)."""
 
 
@@ -102,7 +102,6 @@ class SentenceTransformer(Parallel, Model):
         cache: Any = None,
     ) -> None:
         arguments.no_modules(modules)
-        arguments.only_cpu(device)
         budget = None
         if profile is not None:
             from vicinal.profiles import read_profile
@@ -118,8 +117,9 @@ class SentenceTransformer(Parallel, Model):
             config_kwargs=config_kwargs or {},
         )
         spec = with_prompts(opened.parts.spec, prompts or {}, opened.supplied)
-        choice = choose(spec, backend, arguments.model_dtype(model_kwargs or {}, dtype), threads)
-        super().__init__(Engine(opened.parts, choice, checked=not config_kwargs), spec, opened.located)
+        wish = backend, arguments.model_dtype(model_kwargs or {}, dtype), threads, device
+        choice = choose(spec, *wish)
+        super().__init__(self._made(opened.parts, choice, not config_kwargs), spec, opened.located)
         self._budget = budget or _BATCH_TOKENS[choice.backend]
         self.model_card_data = model_card_data
         self.trust_remote_code = trust_remote_code
@@ -227,11 +227,13 @@ class SentenceTransformer(Parallel, Model):
                     sentences=sentences,
                 )  # fmt: skip
         if device is not None:
-            arguments.only_cpu(device)
+            arguments.same_device(device, self.device)
         if batch_size is not None or batch_tokens is not None or truncation not in TRUNCATIONS:
             arguments.batching(batch_size, batch_tokens, truncation)
         if deterministic:
             batch_size = 1
+        if self._torch is not None:
+            self._settle()
         spec = self._spec
         texts, single, prefix, task = read(spec, sentences if inputs is NOTHING else inputs, prompt, prompt_name, task)
         route = spec.only or spec.route(task)
@@ -296,7 +298,7 @@ class SentenceTransformer(Parallel, Model):
         wished = logger.getEffectiveLevel() in report.TALKATIVE if progress is None else progress
         bar = report.bar(len(unique)) if wished else None
         dims, limit = vectors.shape[1], job.route.max_length
-        if self._cache is None:
+        if self._cache is None or self._engine is self._torch:  # weights that change have no space of their own
             found = self._engine.run(iter(unique), job)
         else:
             found = self._cache.run(self._engine, self._space, unique, job)
@@ -373,6 +375,7 @@ class SentenceTransformer(Parallel, Model):
             (dims,) float32 for each text.
         """
         arguments.batching(batch_size, batch_tokens, truncation)
+        self._settle()
         spec = self._spec
         prefix = resolve_prompt(spec, prompt, prompt_name)
         route = spec.route(task)

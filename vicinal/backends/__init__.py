@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from vicinal.backends.base import Build, Program
-from vicinal.errors import Unavailable
+from vicinal.errors import Unavailable, UnsupportedModel
+from vicinal.extras import require
 from vicinal.loading.spec import Spec, StaticEmbedding
 
-Backend = Literal["openvino", "numpy"]
-Dtype = Literal["float32", "bfloat16", "int8"]
+Backend = Literal["openvino", "numpy", "torch"]
+Dtype = Literal["float32", "bfloat16", "float16", "int8"]
 
 _DTYPES: dict[str, Dtype] = {
     "float32": "float32", "fp32": "float32", "torch.float32": "float32",
     "bfloat16": "bfloat16", "bf16": "bfloat16", "torch.bfloat16": "bfloat16",
+    "float16": "float16", "fp16": "float16", "torch.float16": "float16",
     "int8": "int8",
 }  # fmt: skip
 
@@ -29,29 +32,42 @@ class Choice:
         backend: "openvino", or "numpy" for static models.
         dtype: of the products.
         threads: processor threads.
+        device: "cpu"; for torch also "cuda", "cuda:1", "mps", ...
     """
 
     backend: Backend
     dtype: Dtype
     threads: int
+    device: str = "cpu"
 
 
-def choose(spec: Spec, backend: str, dtype: object, threads: int | None) -> Choice:
+def choose(spec: Spec, backend: str, dtype: object, threads: int | None, device: object = None) -> Choice:
     """Settle what runs a model; "auto" takes the fastest that is faithful, a wish that cannot be met is an error.
 
     Args:
-        backend: "auto", "openvino" or "numpy".
-        dtype: "auto" (bfloat16 where the processor has it, else float32), or by name.
+        backend: "auto", "openvino", "numpy" or "torch". "auto" takes torch for another device than the processor,
+            and for what no other backend can run.
+        dtype: "auto" (bfloat16 where the processor has it, else float32; float32 in torch), or by name.
+        device: None or "cpu"; any of torch's.
         threads: None for every processor that this process may use.
 
     Raises:
-        Unavailable: the backend or dtype is not to be had here. ValueError: no such name.
+        Unavailable: the backend, device or dtype is not to be had here. ValueError: no such name.
+        UnsupportedModel: torch alone can run the model, and it is not installed or another backend is asked for.
     """
+    place = "cpu" if device is None else str(device)
+    alone = next((reason for route in spec.routes.values() if (reason := route.needs_torch)), "")
+    if alone and (backend not in ("auto", "torch") or find_spec("torch") is None or find_spec("transformers") is None):
+        raise UnsupportedModel(f"{alone}; backend=\"torch\" runs it: pip install 'vicinal[torch]'")
     static = all(isinstance(route.modules[0], StaticEmbedding) for route in spec.routes.values())
-    if backend in ("torch", "onnx"):
-        raise Unavailable(f'backend="{backend}" is not in this version of vicinal; use "openvino" or "auto"')
-    if backend not in ("auto", "openvino", "numpy"):
-        raise ValueError(f'backend must be "auto", "openvino" or "numpy", not {backend!r}')
+    if backend == "onnx":
+        raise Unavailable('backend="onnx" is not in this version of vicinal; use "openvino" or "auto"')
+    if backend not in ("auto", "openvino", "numpy", "torch"):
+        raise ValueError(f'backend must be "auto", "openvino", "numpy" or "torch", not {backend!r}')
+    if backend == "torch" or (backend == "auto" and (place != "cpu" or alone)):
+        return _torch(dtype, available_threads() if threads is None else threads, place)
+    if place != "cpu":
+        raise Unavailable(f'backend="{backend}" runs on the processor, not on {place}: backend="torch" does')
     chosen: Backend = "numpy" if backend == "numpy" or (backend == "auto" and static) else "openvino"
     count = available_threads() if threads is None else threads
     if type(count) is not int or count < 1:
@@ -63,7 +79,9 @@ def _dtype(backend: Backend, dtype: object) -> Dtype:
     if str(dtype) != "auto":
         named = _DTYPES.get(str(dtype))
         if named is None:
-            raise ValueError(f'dtype must be "auto", "float32", "bfloat16" or "int8", not {dtype!r}')
+            raise ValueError(f'dtype must be "auto", "float32", "bfloat16", "float16" or "int8", not {dtype!r}')
+        if named == "float16":
+            raise Unavailable(f'the {backend} backend does not compute in float16: use "bfloat16", or backend="torch"')
         if backend == "numpy" and named != "float32":
             raise Unavailable(f'the numpy backend computes in float32, not {named}: use dtype="auto" or "float32"')
         return named
@@ -74,6 +92,21 @@ def _dtype(backend: Backend, dtype: object) -> Dtype:
     return "bfloat16" if has_bfloat16() else "float32"
 
 
+def _torch(dtype: object, threads: int, device: str) -> Choice:
+    """What torch runs, on a device that is there."""
+    torch = require("torch", 'backend="torch"')
+    named = _DTYPES.get("float32" if str(dtype) == "auto" else str(dtype))
+    if named is None:
+        raise ValueError(f'dtype must be "auto", "float32", "bfloat16" or "float16", not {dtype!r}')
+    if named == "int8":
+        raise Unavailable('the torch backend does not compute in int8: use dtype="bfloat16" or "float16"')
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise Unavailable(f"the device {device!r} is not to be had here: {error}") from error
+    return Choice("torch", named, threads, device)
+
+
 def compile_graph(build: Build, choice: Choice) -> Program:
     """A graph for the backend that was chosen."""
     if choice.backend == "numpy":
@@ -82,6 +115,7 @@ def compile_graph(build: Build, choice: Choice) -> Program:
         return numpy_backend.compile_graph(build)
     from vicinal.backends import openvino
 
+    assert choice.dtype != "float16", "it was refused when it was chosen"
     return openvino.compile_graph(build, choice.dtype, choice.threads)
 
 
@@ -93,7 +127,7 @@ def numerics(choice: Choice) -> str:
     """
     if choice.dtype == "float32":
         return "float32"
-    if choice.backend == "openvino":
+    if choice.backend == "openvino" and choice.dtype != "float16":
         from vicinal.backends.openvino import recipe
 
         return f"openvino {recipe(choice.dtype)}"

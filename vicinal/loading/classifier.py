@@ -124,7 +124,7 @@ def head_shapes(head: Classifier) -> dict[str, tuple[int, ...]]:
     seen = _Seen()
     found = networks.classifying(head.architecture)
     assert found is not None, "a classifier is made only where its network has a head"
-    found.classify(_Nothing(), seen, head, _Nothing(), defaultdict(_Nothing))
+    found.classify(Nothing(), seen, head, Nothing(), defaultdict(Nothing))
     return seen.shapes
 
 
@@ -140,19 +140,19 @@ class _Seen(Scope):
 
     def tensor(self, name: str, *shape: int) -> Any:
         self.shapes[self._prefix + name] = shape
-        return _Nothing()
+        return Nothing()
 
     def find(self, name: str, *shape: int) -> Any:
         return None
 
 
-class _Nothing:
+class Nothing:
     """Primitives and handles that compute nothing."""
 
     def __getattr__(self, name: str) -> Any:
         return lambda *args, **kwargs: self
 
-    def __add__(self, other: Any) -> _Nothing:
+    def __add__(self, other: Any) -> Nothing:
         return self
 
     __sub__ = __mul__ = __truediv__ = __radd__ = __add__

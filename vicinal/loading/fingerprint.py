@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vicinal.loading.cache import remember_files
 from vicinal.loading.modules import Parts
-from vicinal.loading.spec import Module, Spec, StaticEmbedding, Transformer
+from vicinal.loading.spec import Dropout, Module, Spec, StaticEmbedding, Transformer
 from vicinal.loading.weights import Tensor, plain_table
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def fingerprint(spec: Spec, engine: Engine, stamps: Stamps | None) -> str:
     for task, route in spec.routes.items():
         tokenizer = engine.parts.tokenizers[route.folders[0]].canonical()
         described[f"route {task}"] = {
-            "modules": [_described(module) for module in route.modules],
+            "modules": [_described(module) for module in route.modules if not isinstance(module, Dropout)],
             "max_length": route.max_length,
             "keep_end": engine.parts.tokenizers[route.folders[0]].keep_end,
             "tokenizer": hashlib.sha256(tokenizer.encode()).hexdigest(),
@@ -80,13 +80,14 @@ def _canonical(spec: Spec, engine: Engine) -> Sequence[tuple[str, Tensor]]:
     """The tensors that the networks read, by names that no file layout changes."""
     named = {}
     for task, route in spec.routes.items():
-        for i, at in enumerate(route.folders):
+        kept = [i for i, module in enumerate(route.modules) if not isinstance(module, Dropout)]
+        for i, at in enumerate(route.folders[k] for k in kept):
             for name, tensor in engine.read_tensors():
                 folder, _, local = name.rpartition("/")
                 if folder == at:
                     local = local.replace(".gamma", ".weight").replace(".beta", ".bias")
                     named[f"{task}/{i}/{local}"] = tensor
-            if isinstance(route.modules[i], StaticEmbedding):
+            if isinstance(route.modules[kept[i]], StaticEmbedding):
                 at_name = f"{task}/{i}/embedding"
                 scale = named.pop(f"{at_name}.scale", None)
                 named[f"{at_name}.weight"] = plain_table(named[f"{at_name}.weight"], scale)

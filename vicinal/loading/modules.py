@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from vicinal import networks, report
@@ -11,11 +13,14 @@ from vicinal.errors import DamagedModel, ModelWarning, UnsafeModel, UnsupportedM
 from vicinal.loading.folder import Folder
 from vicinal.loading.spec import (
     POOLING_MODES,
+    Custom,
     Dense,
+    Dropout,
     LayerNorm,
     Module,
     NetworkConfig,
     Normalize,
+    OtherNetwork,
     Pooling,
     Route,
     Spec,
@@ -47,10 +52,11 @@ DENSE_ACTIVATIONS = {
     "torch.nn.modules.activation.SiLU": "silu",
     "torch.nn.modules.activation.Sigmoid": "sigmoid",
 }
-_NEED_TORCH = (
-    "BoW", "CLIPModel", "CNN", "LSTM", "WeightedLayerPooling", "WordEmbeddings", "WordWeights",
-    "MLMTransformer", "SpladePooling", "SparseAutoEncoder", "SparseStaticEmbedding",
-)  # fmt: skip
+TORCH_ONLY = ("BoW", "CNN", "LSTM", "WeightedLayerPooling", "WordEmbeddings", "WordWeights")
+"""Modules that are torch's alone."""
+_UNKNOWN_HERE = ("CLIPModel", "MLMTransformer", "SpladePooling", "SparseAutoEncoder", "SparseStaticEmbedding")
+_NOISE = ("transformers_version", "torch_dtype", "dtype", "architectures", "auto_map", "name_or_path")
+"""Keys of a configuration that tell nothing of the vectors."""
 _UNLIMITED = 1 << 30
 """Limits beyond this are how tokenizer files say that there is none."""
 
@@ -63,11 +69,15 @@ class Parts:
         spec: what it is.
         tensors: of every module that has some, by `"{module's folder}/{name}"`.
         tokenizers: by the folder of a route's first module.
+        root: the folder that it was read from.
+        writers: of modules that write their own folders, by it.
     """
 
     spec: Spec
     tensors: Mapping[str, Tensor]
     tokenizers: Mapping[str, TokenizerFile]
+    root: Path | None = None
+    writers: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
 
 
 @dataclass
@@ -106,7 +116,23 @@ def read_model(
         routes, default = {"": _model2vec(reading)}, ""
     else:
         routes, default = {"": _plain(reading)}, ""
-    return Parts(read_settings(folder, settings, routes, default), reading.tensors, reading.tokenizers)
+    return Parts(read_settings(folder, settings, routes, default), reading.tensors, reading.tokenizers, folder.root)
+
+
+def read_module(
+    folder: Folder, kind: str, at: str, weights: Callable[[Folder, str], dict[str, Tensor]],
+    config_overrides: Mapping[str, Any],
+) -> tuple[Module, Mapping[str, Tensor], TokenizerFile | None, int | None]:  # fmt: skip
+    """Read one module: what it is, its tensors by their own names, its tokenizer, and the tokens that it takes.
+
+    Args:
+        kind: the module's class, without where it lives.
+        at: its folder within `folder`, "" for the root.
+    """
+    reading = Reading(folder, config_overrides, {}, {}, {}, weights)
+    module = _READERS[kind](reading, at)
+    tensors = {name.removeprefix(f"{at}/"): tensor for name, tensor in reading.tensors.items()}
+    return module, tensors, reading.tokenizers.get(at), reading.limits.get(at)
 
 
 def read_settings(folder: Folder, settings: Mapping[str, Any], routes: dict[str, Route], default: str | None) -> Spec:
@@ -197,9 +223,10 @@ def _module(reading: Reading, name: str, at: str) -> Module | None:
     read = _READERS.get(name)
     if read is not None:
         return read(reading, at)
-    if name == "Dropout":  # does nothing outside training
-        return None
-    if name in _NEED_TORCH:
+    if name in TORCH_ONLY:
+        reason = f"{reading.folder.root} has a {name} module, which has no network here"
+        return Custom(f"sentence_transformers.models.{name}", reason=reason)
+    if name in _UNKNOWN_HERE:
         raise UnsupportedModel(
             f"{reading.folder.root} has a {name} module, which is not handled here; it runs in sentence-transformers"
         )
@@ -223,13 +250,7 @@ def transformer(reading: Reading, at: str, tasks: tuple[str, ...] = ("feature-ex
     config = {**folder.mapping(f"{prefix}config.json"), **reading.overrides}
     architecture = str(config.get("model_type"))
     network = networks.find(architecture)
-    if network is None:
-        custom = " with code of its own" if config.get("auto_map") else ""
-        raise UnsupportedModel(
-            f"{folder.path(prefix + 'config.json')}: model_type {architecture!r}{custom} has no network here "
-            f"({', '.join(networks.known())} have one); it runs in sentence-transformers"
-        )
-    parsed = network.parse(config)
+    parsed: Any = _network(config, network, folder.path(prefix + "config.json"))
     sentence = folder.optional(*(prefix + name for name in _SENTENCE_CONFIGS))
     if sentence.get("transformer_task", tasks[0]) not in tasks:
         raise UnsupportedModel(f"{folder.root}: transformer_task {sentence['transformer_task']!r} is not handled here")
@@ -237,8 +258,41 @@ def transformer(reading: Reading, at: str, tasks: tuple[str, ...] = ("feature-ex
     reading.tokenizers[at] = tokenizer
     parsed, reading.limits[at] = _lengths(parsed, sentence.get("max_seq_length"), tokenizer, folder)
     found = _load(reading, at)
-    _unprefix(reading.tensors, found, at, network.ANCHOR)
+    if network is not None:
+        _unprefix(reading.tensors, found, at, network.ANCHOR)
     return Transformer(architecture, config, parsed)
+
+
+def _network(config: Mapping[str, Any], network: networks.Network | None, path: Path) -> NetworkConfig:
+    """What the architecture's network reads of a configuration; where none can run it, what is known of it."""
+    if network is not None:
+        try:
+            return network.parse(config)
+        except UnsupportedModel as error:
+            return other_network(config, str(error))
+    custom = " with code of its own" if config.get("auto_map") else ""
+    return other_network(
+        config,
+        f"{path}: model_type {config.get('model_type')!r}{custom} has no network here "
+        f"({', '.join(networks.known())} have one)",
+    )
+
+
+def other_network(config: Mapping[str, Any], reason: str) -> OtherNetwork:
+    """What is known of an architecture without a network, under the names that most configurations have."""
+
+    def count(*keys: str) -> int:
+        return next((config[key] for key in keys if type(config.get(key)) is int and config[key] > 0), 0)
+
+    settings = {key: value for key, value in config.items() if not key.startswith("_") and key not in _NOISE}
+    return OtherNetwork(
+        vocab_size=count("vocab_size") or _UNLIMITED,
+        type_vocab_size=count("type_vocab_size"),
+        hidden_size=count("hidden_size", "d_model", "n_embd", "dim", "hidden_dim", "emb_dim"),
+        max_tokens=count("max_position_embeddings", "n_positions") or None,
+        settings=json.dumps(settings, sort_keys=True, default=str),
+        reason=reason,
+    )
 
 
 def _unprefix(tensors: dict[str, Tensor], found: Mapping[str, Tensor], at: str, anchor: str) -> None:
@@ -328,6 +382,10 @@ def _normalize(reading: Reading, at: str) -> Normalize:
     return Normalize(source, str(config.get("module_output_name") or source))
 
 
+def _dropout(reading: Reading, at: str) -> Dropout:
+    return Dropout(float(reading.folder.optional(f"{at}/config.json").get("dropout", 0.2)))
+
+
 def _layer_norm(reading: Reading, at: str) -> LayerNorm:
     _load(reading, at)
     width = _config(reading, at).get("dimension")
@@ -382,6 +440,7 @@ _READERS: Mapping[str, Callable[[Reading, str], Module]] = {
     "Dense": _dense,
     "Normalize": _normalize,
     "LayerNorm": _layer_norm,
+    "Dropout": _dropout,
     "StaticEmbedding": _static,
 }
 
@@ -420,6 +479,8 @@ def _checked(route: Route, folder: Folder) -> Route:
             features["token_embeddings"] = module.network.hidden_size
         elif isinstance(module, StaticEmbedding):
             features = {"token_embeddings": module.width, "sentence_embedding": module.width}
+        elif isinstance(module, Custom):  # what it makes is known when torch has it
+            return route
         else:
             source = getattr(module, "source", "sentence_embedding")
             source = "token_embeddings" if isinstance(module, Pooling) else source

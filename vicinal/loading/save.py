@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from vicinal.loading.folder import Folder
 from vicinal.loading.modules import DENSE_ACTIVATIONS, OLD_POOLING, Parts
 from vicinal.loading.spec import (
     Classifier,
+    Custom,
     Dense,
+    Dropout,
     LayerNorm,
     Module,
     Normalize,
@@ -26,7 +29,8 @@ from vicinal.loading.spec import (
     StaticEmbedding,
     Transformer,
 )
-from vicinal.loading.weights import plain_table, write_safetensors
+from vicinal.loading.tokenizer import TokenizerFile
+from vicinal.loading.weights import Tensor, plain_table, write_safetensors
 
 # Files of an older model that are not carried over into the folder that replaces it.
 _STALE = re.compile(
@@ -115,10 +119,11 @@ def _write(root: Path, spec: Spec, parts: Parts) -> None:
         for i, module in enumerate(spec.only.modules):
             if isinstance(module, Classifier):
                 continue  # in its network's own folder
-            at = "" if i == 0 else f"{i}_{type(module).__name__}"
+            kind = _kind(module)
+            at = "" if i == 0 else f"{i}_{kind.rpartition('.')[2]}"
             _write_module(root / at, module, spec.only, i, parts)
-            listed.append((module, at))
-        modules = [_entry(i, _TYPES[type(module)], at) for i, (module, at) in enumerate(listed)]
+            listed.append((kind, at))
+        modules = [_entry(i, kind, at) for i, (kind, at) in enumerate(listed)]
     else:
         modules = [_entry(0, "sentence_transformers.models.Router", "")]
         _write_router(root, spec, parts)
@@ -139,8 +144,13 @@ def _write(root: Path, spec: Spec, parts: Parts) -> None:
 
 _TYPES: dict[type[Any], str] = {
     kind: f"sentence_transformers.models.{kind.__name__}"
-    for kind in (Transformer, StaticEmbedding, Pooling, Dense, LayerNorm, Normalize)
+    for kind in (Transformer, StaticEmbedding, Pooling, Dense, LayerNorm, Normalize, Dropout)
 }
+
+
+def _kind(module: Module) -> str:
+    """A module's class as modules.json spells it."""
+    return module.kind if isinstance(module, Custom) else _TYPES[type(module)]
 
 
 def _entry(i: int, kind: str, at: str) -> dict[str, Any]:
@@ -158,41 +168,64 @@ def _write_router(root: Path, spec: Spec, parts: Parts) -> None:
     """Each route whole, in folders of its own."""
     types, structure = {}, {}
     for task, route in spec.routes.items():
-        structure[task] = [f"{task}_{i}_{type(module).__name__}" for i, module in enumerate(route.modules)]
+        kinds = [_kind(module) for module in route.modules]
+        structure[task] = [f"{task}_{i}_{kind.rpartition('.')[2]}" for i, kind in enumerate(kinds)]
         for i, (module, at) in enumerate(zip(route.modules, structure[task], strict=True)):
-            types[at] = _TYPES[type(module)]
+            types[at] = _kind(module)
             _write_module(root / at, module, route, i, parts)
     parameters = {"default_route": spec.default_route, "allow_empty_key": spec.default_route is not None}
     _json(root / "router_config.json", {"types": types, "structure": structure, "parameters": parameters})
 
 
 def _write_module(folder: Path, module: Module, route: Route, i: int, parts: Parts) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     at = route.folders[i]
-    config = _config(module)
-    if config:
-        _json(folder / "config.json", config)
+    if at in parts.writers:
+        folder.mkdir(parents=True, exist_ok=True)
+        return parts.writers[at](folder)
     tensors = {}
-    if not isinstance(module, (Pooling, Normalize)):
+    if not isinstance(module, (Pooling, Normalize, Dropout)):
         found = ((n.rpartition("/"), tensor) for n, tensor in parts.tensors.items())
         tensors = {name[2]: tensor for name, tensor in found if name[0] == at}
     scores = route.output == "scores"
     if scores:
         tensors = saved_names(parts)
+    tokenizer = parts.tokenizers[at] if isinstance(module, (Transformer, StaticEmbedding)) else None
+    write_module(folder, module, tensors, tokenizer, route.max_length, scores)
+
+
+def write_module(
+    folder: Path,
+    module: Module,
+    tensors: Mapping[str, Tensor],
+    tokenizer: TokenizerFile | None,
+    max_length: int | None,
+    scores: bool = False,
+) -> None:
+    """Write one module's folder.
+
+    Args:
+        tensors: by the names that the file has.
+        tokenizer: of a first module.
+        scores: whether a classification head is among the tensors.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    config = _config(module)
+    if config:
+        _json(folder / "config.json", config)
     if isinstance(module, StaticEmbedding):
         tensors = {"embedding.weight": plain_table(tensors["embedding.weight"], tensors.get("embedding.scale"))}
     if tensors:
         write_safetensors(folder / "model.safetensors", tensors)
-    if isinstance(module, (Transformer, StaticEmbedding)):
-        tokenizer = parts.tokenizers[at]
-        (folder / "tokenizer.json").write_text(tokenizer.canonical(), encoding="utf-8")
-        if isinstance(module, StaticEmbedding) and route.max_length is not None:
-            _json(folder / "sentence_bert_config.json", {"max_seq_length": route.max_length})
-        if isinstance(module, Transformer):
-            limit = {} if route.max_length is None else {"model_max_length": route.max_length}
-            _json(folder / "tokenizer_config.json", {**tokenizer.config, **limit})
-            sentence = {"max_seq_length": route.max_length, "do_lower_case": tokenizer.lower}
-            _json(folder / "sentence_bert_config.json", {**sentence, **(_SCORES if scores else {})})
+    if tokenizer is None:
+        return
+    (folder / "tokenizer.json").write_text(tokenizer.canonical(), encoding="utf-8")
+    if isinstance(module, StaticEmbedding) and max_length is not None:
+        _json(folder / "sentence_bert_config.json", {"max_seq_length": max_length})
+    if isinstance(module, Transformer):
+        limit = {} if max_length is None else {"model_max_length": max_length}
+        _json(folder / "tokenizer_config.json", {**tokenizer.config, **limit})
+        sentence = {"max_seq_length": max_length, "do_lower_case": tokenizer.lower}
+        _json(folder / "sentence_bert_config.json", {**sentence, **(_SCORES if scores else {})})
 
 
 def _config(module: Module) -> dict[str, Any]:
@@ -220,6 +253,8 @@ def _config(module: Module) -> dict[str, Any]:
         return config
     if isinstance(module, LayerNorm):
         return {"dimension": module.width}
+    if isinstance(module, Dropout):
+        return {"dropout": module.rate}
     if isinstance(module, Normalize):
         return {"module_input_name": module.source, "module_output_name": module.target}
     return {}

@@ -115,7 +115,48 @@ class Classifier:
     head: Any = field(default=None, repr=False)
 
 
-Module = Transformer | StaticEmbedding | Pooling | Dense | LayerNorm | Normalize | Classifier
+@dataclass(frozen=True)
+class Dropout:
+    """Zeroes a share of the text vector while training; nothing otherwise."""
+
+    rate: float = 0.2
+
+
+@dataclass(frozen=True)
+class OtherNetwork:
+    """What is known of an architecture that has no network here: torch runs it.
+
+    Attributes:
+        settings: the configuration as sorted JSON, which names the space.
+        reason: why there is no network, for whoever has no torch.
+    """
+
+    vocab_size: int
+    type_vocab_size: int
+    hidden_size: int
+    max_tokens: int | None
+    settings: str = field(repr=False)
+    reason: str = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Custom:
+    """A module without a network form (LSTM, a user's own, ...): torch runs it.
+
+    Attributes:
+        kind: its class, as modules.json spells it.
+        settings: its configuration as sorted JSON.
+        width: of the text vector that it makes, None where it makes none.
+        reason: why there is no network, for whoever has no torch.
+    """
+
+    kind: str
+    settings: str = field(default="{}", repr=False)
+    width: int | None = None
+    reason: str = field(default="", repr=False, compare=False)
+
+
+Module = Transformer | StaticEmbedding | Pooling | Dense | LayerNorm | Normalize | Classifier | Dropout | Custom
 
 
 @dataclass(frozen=True)
@@ -150,11 +191,23 @@ class Route:
                 width = module.out_features
             elif isinstance(module, Classifier):
                 width = module.labels
+            elif isinstance(module, Custom):
+                width = module.width or width
         object.__setattr__(self, "width", width)
         scores = isinstance(self.modules[-1], Classifier)
         object.__setattr__(self, "output", "scores" if scores else "sentence_embedding")
         excludes = any(isinstance(module, Pooling) and not module.include_prompt for module in self.modules)
         object.__setattr__(self, "excludes_prompt", excludes)
+
+    @property
+    def needs_torch(self) -> str:
+        """Why torch alone can run it; "" where a network does."""
+        for module in self.modules:
+            if isinstance(module, Custom):
+                return module.reason
+            if isinstance(module, Transformer) and isinstance(module.network, OtherNetwork):
+                return module.network.reason
+        return ""
 
 
 @dataclass(frozen=True)

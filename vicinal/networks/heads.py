@@ -67,7 +67,7 @@ def _apply(ops: Ops, w: Scope, module: Module, features: dict[str, Handle], x: M
     elif isinstance(module, LayerNorm):
         source = features["sentence_embedding"]
         features["sentence_embedding"] = norm(ops, w, "norm", source, module.width, 1e-5)
-    elif isinstance(module, Normalize):
+    elif isinstance(module, Normalize):  # what is left, a Dropout, does nothing outside training
         features[module.target] = ops.normalize(features[module.source])
 
 

@@ -17,6 +17,8 @@ from vicinal.text.pairs import PairTemplate, Spans, longest_first, ranges
 
 Text = str | tuple[str, str]
 
+ANY_SEGMENTS = 1 << 30
+"""Segments of a network that reads none."""
 Ids = tuple[NDArray[np.int32], NDArray[np.int64]]
 """Ids of some texts, one after the other, and how many each has."""
 

@@ -34,11 +34,20 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
     named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
     if not named or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise DamagedModel(f"{path} is no checkpoint: it must hold tensors by name")
-    return {name: _tensor(torch, name, value, path) for name, value in state.items()}
+    return {name: as_stored(name, value, path) for name, value in state.items()}
 
 
-def _tensor(torch: Any, name: str, value: Any, path: Path) -> Tensor:
-    """A torch tensor's memory as ours; bfloat16 by its bits."""
+def as_stored(name: str, value: Any, path: Path | None = None) -> Tensor:
+    """A torch tensor's memory as ours; bfloat16 by its bits.
+
+    Args:
+        path: where it came from, for messages.
+
+    Raises:
+        UnsupportedModel: it is of a type that no file of ours has.
+    """
+    import torch
+
     try:
         value = value.detach().contiguous()
         if value.dtype == torch.bfloat16:
@@ -46,4 +55,4 @@ def _tensor(torch: Any, name: str, value: Any, path: Path) -> Tensor:
         return replace(Tensor.of(name, value.numpy()), file=path)
     except (TypeError, KeyError, RuntimeError, NotImplementedError) as error:
         kind = f"{value.dtype}, {value.layout}"
-        raise UnsupportedModel(f"{path}: tensor {name} ({kind}) is of a kind that is not read here") from error
+        raise UnsupportedModel(f"{path or 'a model'}: tensor {name} ({kind}) is of a kind that is not read here") from error

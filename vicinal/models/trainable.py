@@ -1,0 +1,259 @@
+"""A model's modules in order, as one torch module: what losses, trainers and optimizers work on."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vicinal.backends.torch.auto import as_dtype
+from vicinal.backends.torch.weights import state_of, tensors_of
+from vicinal.errors import UnsafeModel, UnsupportedModel
+from vicinal.loading import spec
+from vicinal.loading.modules import Parts
+from vicinal.loading.tokenizer import TokenizerFile
+from vicinal.loading.weights import Tensor
+from vicinal.models.classifier import SequenceClassifier
+from vicinal.models.heads import Dense, Dropout, LayerNorm, Normalize
+from vicinal.models.module import Features, kind_of, width_of
+from vicinal.models.pooling import Pooling
+from vicinal.models.router import Router
+from vicinal.models.static import StaticEmbedding
+from vicinal.models.transformer import Transformer
+
+
+class Trainable(nn.Sequential):  # type: ignore[misc]
+    """The modules of a model; called on the features of a batch it adds theirs, "sentence_embedding" (B, dims) at last.
+
+    `module[0]` is the first module, `module[0].auto_model` its network. Parameters are named as in
+    sentence-transformers: `0.model.embeddings...`.
+    """
+
+    def forward(self, features: Features, **options: Any) -> Features:
+        """Features with all that the modules make of them."""
+        task = options.pop("task", None) or features.get("task")
+        for module in self:
+            known = getattr(module, "forward_kwargs", ())
+            features = module(features, **{k: v for k, v in {"task": task, **options}.items() if k in known})
+        return features
+
+    def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **options: Any) -> Features:
+        """What the first module makes of texts."""
+        first = self[0]
+        if hasattr(first, "preprocess"):
+            return first.preprocess(inputs, prompt=prompt, **options)  # type: ignore[no-any-return]
+        return first.tokenize([f"{prompt or ''}{text}" for text in inputs])  # type: ignore[no-any-return]
+
+    tokenize = preprocess
+
+    @property
+    def tokenizer(self) -> Any:
+        """The first module's."""
+        return self[0].tokenizer
+
+    @property
+    def max_seq_length(self) -> int | None:
+        """The first module's limit."""
+        return getattr(self[0], "max_seq_length", None)
+
+    @property
+    def num_labels(self) -> int | None:
+        """Scores of a pair; None for a model of vectors."""
+        return getattr(self[0], "num_labels", None)
+
+    @property
+    def config(self) -> Any:
+        """Of the network of `transformers`, None where there is none."""
+        return getattr(self.network, "config", None)
+
+    @property
+    def network(self) -> Any:
+        """The network of `transformers`, None where there is none."""
+        return next((module.model for module in self.modules() if isinstance(module, Transformer)), None)
+
+    @property
+    def device(self) -> Any:
+        """Where the weights are."""
+        return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> Any:
+        """Of the weights."""
+        return next((parameter.dtype for parameter in self.parameters()), torch.float32)
+
+    def get_embedding_dimension(self) -> int | None:
+        """Dimensions of the text's vector."""
+        widths = (width_of(module) for module in reversed(list(self)))
+        return next((width for width in widths if width is not None), None)
+
+    get_sentence_embedding_dimension = get_embedding_dimension
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None) -> None:
+        """Compute activations anew in the backward pass instead of keeping them.
+
+        Raises:
+            UnsupportedModel: no module can.
+        """
+        networks = [module.model for module in self.modules() if isinstance(module, Transformer)]
+        if not networks:
+            raise UnsupportedModel("gradient checkpointing needs a network of transformers; this model has none")
+        for network in networks:
+            network.gradient_checkpointing_enable(gradient_checkpointing_kwargs=gradient_checkpointing_kwargs)
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep activations again."""
+        for module in self.modules():
+            if isinstance(module, Transformer):
+                module.model.gradient_checkpointing_disable()
+
+    # ---- ways through it -----------------------------------------------------------------------------------------
+
+    def ways(self) -> dict[str, list[nn.Module]]:
+        """The modules of each task's route, the one route named ""."""
+        first, *rest = list(self)
+        if isinstance(first, Router):
+            return {task: [*route, *rest] for task, route in first.sub_modules.items()}
+        return {"": [first, *rest]}
+
+    def version(self) -> tuple[int, ...]:
+        """Changes whenever a weight is written to in place, as optimizers and `load_state_dict` do."""
+        tensors = [*self.parameters(), *self.buffers()]
+        return (len(tensors), sum(tensor._version for tensor in tensors), sum(id(tensor) for tensor in tensors))
+
+    @classmethod
+    def of(cls, parts: Parts, dtype: str = "float32", trust_remote_code: bool = False, **options: Any) -> Trainable:
+        """The torch modules of a model that was read, with copies of its weights, in evaluation mode.
+
+        Args:
+            options: attn_implementation, device_map: of the networks.
+
+        Raises:
+            UnsafeModel: a module is code of the model's own, and it is not trusted.
+        """
+        made: dict[str, nn.Module] = {}
+        routes: dict[str, list[nn.Module]] = {}
+        for task, route in parts.spec.routes.items():
+            routes[task] = []
+            for form, at in zip(route.modules, route.folders, strict=True):
+                if isinstance(form, spec.Classifier):
+                    continue  # the network's own module has it
+                if at not in made:
+                    made[at] = _made(form, at, parts, route, trust_remote_code, {"dtype": dtype, **options})
+                routes[task].append(made[at])
+        if parts.spec.only is not None:
+            modules = next(iter(routes.values()))
+        else:
+            modules = [Router(routes, parts.spec.default_route, parts.spec.default_route is not None)]
+        module = cls(*modules)
+        if dtype != "float32":
+            module.to(as_dtype(dtype))
+        module.eval()
+        return module
+
+
+def _made(
+    form: spec.Module, at: str, parts: Parts, route: spec.Route, trusted: bool, options: Mapping[str, Any]
+) -> nn.Module:
+    names = (name.rpartition("/") for name in parts.tensors)
+    tensors = {local: parts.tensors[f"{folder}/{local}"] for folder, _, local in names if folder == at}
+    if isinstance(form, spec.Transformer):
+        root = None if parts.root is None else parts.root / at
+        kind = SequenceClassifier if isinstance(route.modules[-1], spec.Classifier) else Transformer
+        return kind.of(form, tensors, parts.tokenizers[at], route.max_length, root, trusted, options)
+    if isinstance(form, spec.StaticEmbedding):
+        return StaticEmbedding.of(tensors, parts.tokenizers[at], route.max_length)
+    if isinstance(form, spec.Custom):
+        return _custom(form, at, parts.root, trusted)
+    module = _plain(form)
+    if tensors:
+        module.load_state_dict(state_of(tensors))
+    return module
+
+
+def _plain(form: spec.Module) -> nn.Module:
+    if isinstance(form, spec.Pooling):
+        return Pooling(form.width, list(form.modes), form.include_prompt)
+    if isinstance(form, spec.Dense):
+        return Dense.of(form)
+    if isinstance(form, spec.LayerNorm):
+        return LayerNorm(form.width)
+    if isinstance(form, spec.Dropout):
+        return Dropout(form.rate)
+    assert isinstance(form, spec.Normalize)
+    return Normalize(form.source, form.target)
+
+
+def _custom(form: spec.Custom, at: str, root: Path | None, trusted: bool) -> nn.Module:
+    """A module that reads itself from its folder."""
+    home, _, name = form.kind.rpartition(".")
+    if home.partition(".")[0] in ("sentence_transformers", "vicinal"):
+        home = "vicinal.models"
+    elif not trusted:
+        raise UnsafeModel(f"{root} asks for the module {form.kind!r}, which is other code: trust_remote_code=True runs it")
+    if root is None:
+        raise UnsupportedModel(f"a {name} module can only be read from its folder")
+    kind = getattr(importlib.import_module(home), name)
+    return kind.load(str(root), subfolder=at)  # type: ignore[no-any-return]
+
+
+# ---- back to data ------------------------------------------------------------------------------------------------
+
+
+def forms(module: Trainable) -> dict[str, spec.Route]:
+    """What the modules are now, route by route; folders are numbers."""
+    routes = {}
+    for task, modules in module.ways().items():
+        names = _names(task, len(modules))
+        limit = getattr(modules[0], "max_seq_length", None)
+        found = [_form(m) for m in modules]
+        if isinstance(modules[0], SequenceClassifier):
+            found, names = [*found[:1], modules[0].head(), *found[1:]], (names[0], *names)
+        routes[task] = spec.Route(tuple(found), names, limit)
+    return routes
+
+
+def _names(task: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{task}_{i}" if task else str(i) for i in range(count))
+
+
+def _form(module: nn.Module) -> spec.Module:
+    if hasattr(module, "form"):
+        return module.form()  # type: ignore[no-any-return]
+    return spec.Custom(kind_of(module), width=width_of(module), reason=f"{type(module).__name__} is torch's alone")
+
+
+def contents(module: Trainable, settings: spec.Spec, root: Path | None) -> Parts:
+    """The model as data: present weights (views where they lie in main memory), tokenizers, settings."""
+    routes = forms(module)
+    tensors: dict[str, Tensor] = {}
+    tokenizers: dict[str, TokenizerFile] = {}
+    writers = {}
+    for task, modules in module.ways().items():
+        for part, at in zip(modules, _names(task, len(modules)), strict=True):
+            if hasattr(part, "tokenizer_file"):
+                tokenizers[at] = part.tokenizer_file()
+            if isinstance(_form(part), spec.Custom):
+                writers[at] = _writer(part)
+            tensors.update({f"{at}/{name}": tensor for name, tensor in _tensors(part)})
+    default = settings.default_route
+    default = "" if "" in routes else default if default in routes else next(iter(routes))
+    return Parts(_with_routes(settings, routes, default), tensors, tokenizers, root, writers)
+
+
+def _with_routes(settings: spec.Spec, routes: Mapping[str, spec.Route], default: str | None) -> spec.Spec:
+    from dataclasses import replace
+
+    return replace(settings, routes=routes, default_route=default)
+
+
+def _tensors(part: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    own = part.tensors() if hasattr(part, "tensors") else tensors_of(part.state_dict())
+    yield from own.items()
+
+
+def _writer(part: Any) -> Any:
+    return lambda folder: part.save(str(folder))

@@ -1,0 +1,211 @@
+"""The machinery of a model that runs in torch: the same loop, over the modules that training changes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vicinal import report
+from vicinal.backends import Choice
+from vicinal.backends.base import Arrays, Bounds
+from vicinal.engine import Engine, Job, Window
+from vicinal.errors import UnsupportedModel
+from vicinal.loading.classifier import Nothing
+from vicinal.loading.modules import Parts
+from vicinal.loading.spec import Route, Spec
+from vicinal.loading.weights import Scope, Tensor
+from vicinal.models.inputs import TokenModule
+from vicinal.models.trainable import Trainable, contents, forms
+from vicinal.networks.heads import graph
+from vicinal.text.batches import plan
+from vicinal.text.tokens import Text, TextTokenizer, Tokens
+
+
+class TorchEngine(Engine):
+    """Runs texts through torch modules, whose parameters may change between calls.
+
+    Args:
+        source: a model that was read, or modules.
+        choice: device, dtype and threads.
+        settings: of a model that was built from modules.
+        root: the folder that they came from.
+        options: of the networks, see `backends.torch.auto`.
+    """
+
+    def __init__(
+        self,
+        source: Parts | Trainable,
+        choice: Choice,
+        settings: Spec | None = None,
+        root: Path | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.choice, self._checked, self._root = choice, True, root
+        self._lock, self._closed, self._warned = Lock(), False, False
+        self._programs, self._tokenizers = {}, {}
+        if isinstance(source, Parts):
+            self.module = Trainable.of(source, choice.dtype, **(options or {}))
+            settings, self._root = source.spec, source.root
+        else:
+            self.module = source
+        assert settings is not None, "modules alone do not say how their vectors are used"
+        if choice.device != "cpu" and "device_map" not in (options or {}):
+            self.module.to(choice.device)
+        self._most = 1 << 30  # tokens of a batch, less once the device ran out of memory
+        self.parts = contents(self.module, settings, self._root)
+
+    def settle(self, settings: Spec) -> Spec:
+        """The settings with the modules as they are now."""
+        routes = forms(self.module)
+        if settings.routes != routes:
+            settings = replace(settings, routes=routes)
+            if settings.default_route not in routes:
+                settings = replace(settings, default_route=next(iter(routes)))
+            self.parts = contents(self.module, settings, self._root)
+        return settings
+
+    def first(self, route: Route) -> Any:
+        """The first module of a route."""
+        return self._way(route)[0]
+
+    def _way(self, route: Route) -> list[Any]:
+        at = route.folders[0]
+        return self.module.ways()[at.rpartition("_")[0]]
+
+    def tokenizer(self, route: Route) -> TextTokenizer:
+        found: TextTokenizer = self.first(route).text_tokenizer()
+        return found
+
+    def windows(self, texts: Iterator[Text], job: Job) -> Iterator[Window]:
+        at, first = job.route.folders[0], self.first(job.route)
+        self._tokenizers[at] = first.text_tokenizer() if isinstance(first, TokenModule) else _Untokenized(first)
+        return super().windows(texts, job)
+
+    def run(self, texts: Iterator[Text], job: Job) -> Iterator[tuple[Window, NDArray[np.int64] | None, Arrays]]:
+        self._programs[job.route.folders, job.outputs] = TorchProgram(self, job.route, job.outputs)
+        training = [module for module in self.module.modules() if module.training]
+        self.module.eval()
+        try:
+            yield from super().run(texts, job)
+        finally:
+            for module in training:
+                module.training = True
+
+    def compute(self, route: Route, tokens: Tokens, bounds: Bounds) -> Arrays:
+        program = TorchProgram(self, route, (route.output,))
+        ((_, feeds),) = program.batches(tokens, bounds, program.inputs)
+        return program.start(feeds, wait=True).result()
+
+    def read_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        self._open()
+        parts = contents(self.module, self.parts.spec, self._root)
+        if any(route.needs_torch for route in parts.spec.routes.values()):
+            yield from parts.tensors.items()
+            return
+        weights = Scope(parts.tensors)
+        for route in parts.spec.routes.values():
+            graph(route, weights, (route.output,))(Nothing(), defaultdict(Nothing))  # type: ignore[arg-type]
+        yield from weights.read()
+
+    def saved_parts(self) -> Parts:
+        self._open()
+        return contents(self.module, self.parts.spec, self._root)
+
+    def __reduce__(self) -> Any:
+        self._open()
+        return TorchEngine, (self.module, self.choice, self.parts.spec, self._root)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._programs.clear()
+            self.parts = replace(self.parts, tensors={})
+
+    def smaller(self, tokens: int) -> None:
+        """The device ran out of memory with so many tokens: halve what a batch may have, and say so once."""
+        self._most = max(1, tokens // 2)
+        if not self._warned:
+            self._warned = True
+            report.warn(
+                f"{self.choice.device} ran out of memory with {tokens} tokens in a batch; from now on a batch has at "
+                f"most {self._most}",
+                ResourceWarning,
+            )
+
+    @property
+    def most(self) -> int:
+        """Tokens that a batch may have."""
+        return self._most
+
+
+class _Untokenized:
+    """Texts for a first module that has no tokens: each counts as its characters."""
+
+    def __init__(self, first: Any) -> None:
+        raise UnsupportedModel(
+            f"{type(first).__name__} gives no tokens to batch: derive it from vicinal.models.TokenModule"
+        )
+
+
+class TorchProgram:
+    """A route's modules as what the engine runs."""
+
+    inputs: frozenset[str] = frozenset()
+
+    def __init__(self, engine: TorchEngine, route: Route, outputs: tuple[str, ...]) -> None:
+        self._engine, self._outputs = engine, outputs
+        self._modules = engine._way(route)
+
+    def batches(self, tokens: Tokens, bounds: Bounds, needs: frozenset[str]) -> Iterator[tuple[NDArray[np.int64], Any]]:
+        """Batches of like length, as the first module wants them."""
+        first, most = self._modules[0], min(bounds.tokens, self._engine.most)
+        for rows, _ in plan(tokens.lengths, most, bounds.rows, bounds.limit):
+            features = first.batch(tokens, rows)
+            if bounds.prompt:
+                features["prompt_length"] = bounds.prompt
+            yield rows, features
+
+    def start(self, feeds: Any, wait: bool) -> _Done:
+        return _Done(self._run(feeds), self._outputs)
+
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    def _run(self, feeds: dict[str, Any]) -> dict[str, Any]:
+        try:
+            device = self._engine.module.device
+            features = {k: v.to(device, non_blocking=True) if hasattr(v, "to") else v for k, v in feeds.items()}
+            for module in self._modules:
+                features = module(features)
+            return {name: features[name] for name in self._outputs}
+        except torch.cuda.OutOfMemoryError:
+            rows = len(feeds["input_ids"])
+            if rows < 2 or "offsets" in feeds:
+                raise
+            self._engine.smaller(feeds["input_ids"].numel())
+        torch.cuda.empty_cache()
+        halves = [
+            self._run({k: v[part] if getattr(v, "ndim", 0) else v for k, v in feeds.items()})
+            for part in (slice(None, rows // 2), slice(rows // 2, None))
+        ]
+        return {name: torch.cat([half[name] for half in halves]) for name in self._outputs}
+
+
+@dataclass(eq=False)
+class _Done:
+    """A batch that was handed to the device."""
+
+    features: dict[str, Any]
+    outputs: tuple[str, ...]
+
+    def result(self) -> Arrays:
+        return {name: self.features[name].float().cpu().numpy() for name in self.outputs}
+
+    def abandon(self) -> None:
+        self.features.clear()

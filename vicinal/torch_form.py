@@ -1,0 +1,210 @@
+"""The trainable side of a model: its torch modules, and which of the two forms computes vectors.
+
+A model has one truth. Once `trainable()` was asked for, that is the torch modules: vectors come from them until
+`refresh()` builds the fast form from their weights. A weight or setting that is changed afterwards makes them the truth
+again.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from vicinal.backends import Choice, choose
+from vicinal.engine import Engine
+from vicinal.errors import UnsupportedModel
+from vicinal.extras import require
+from vicinal.loading.fingerprint import Stamps
+from vicinal.loading.spec import Spec
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+logger = logging.getLogger("vicinal")
+
+
+class TorchForm:
+    """What a model does as a torch module: `model[0]`, `model.parameters()`, `model(features)`, `model.to("cuda")`."""
+
+    _engine: Engine
+    _spec: Spec
+    _stamps: Stamps | None
+    _torch: Any = None
+    """The engine over the torch modules, once there are some."""
+    _seen: Any = None
+    """The weights' version when the fast form was built from them; None while torch is the truth."""
+    _wish: tuple[str, object, int | None, object] = ("auto", "auto", None, None)
+    _options: Mapping[str, Any] = {}
+    name: str
+
+    def trainable(self) -> Any:
+        """The model as one `torch.nn.Module`, made once; from now on its parameters are the truth.
+
+        Raises:
+            MissingExtra: torch or transformers is not installed.
+        """
+        module = self._modules_()
+        if self._seen is not None or self._engine is not self._torch:
+            self._take_torch()
+        return module
+
+    def refresh(self) -> Self:
+        """Build the fast form from the torch modules' weights: the backend and dtype that the model was loaded with.
+
+        Where only torch can run the modules, they stay what computes.
+        """
+        if self._torch is None:
+            return self
+        self._settle()
+        backend, dtype, threads, device = self._wish
+        spec = self._torch.settle(self._spec)
+        choice = choose(spec, backend, dtype, threads, device)
+        if choice.backend == "torch":
+            return self
+        self._use(Engine(self._torch.saved_parts(), choice, checked=False), spec)
+        self._seen = self._torch.module.version()
+        return self
+
+    def _modules_(self) -> Any:
+        """The torch modules, made where there are none yet; the fast form stays in use."""
+        self._settle()
+        if self._torch is None:
+            require("torch", "a model's torch modules")
+            require("transformers", "a model's torch modules")
+            from vicinal.torch_engine import TorchEngine
+
+            parts = self._engine.saved_parts()
+            choice = Choice("torch", "float32", self._engine.choice.threads)
+            self._torch = TorchEngine(parts, choice, options=self._options)
+            self._seen = self._torch.module.version()
+        return self._torch.module
+
+    def _settle(self) -> None:
+        """Which form is the truth: called before a model is used."""
+        if self._torch is None:
+            return
+        if self._seen is None:
+            self._spec = self._torch.settle(self._spec)
+        elif self._seen != self._torch.module.version():
+            logger.info("%s: weights were changed, so torch computes; model.refresh() builds the fast form", self.name)
+            self._take_torch()
+
+    def _take_torch(self) -> None:
+        self._seen = None
+        self._use(self._torch, self._torch.settle(self._spec))
+
+    def _use(self, engine: Engine, spec: Spec) -> None:
+        self._engine, self._spec, self._stamps = engine, spec, None
+
+    # ---- as a torch module -------------------------------------------------------------------------------------
+
+    def __call__(self, features: Any, **options: Any) -> Any:
+        """The features with what the modules make of them."""
+        return self.trainable()(features, **options)
+
+    forward = __call__
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._modules_()[index]
+
+    def __len__(self) -> int:
+        return len(self._modules_())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._modules_())
+
+    def __bool__(self) -> bool:
+        return True
+
+    def _first_module(self) -> Any:
+        return self[0]
+
+    def _last_module(self) -> Any:
+        return self[-1]
+
+    @property
+    def transformers_model(self) -> Any:
+        """The network of `transformers`, None where there is none."""
+        return self._modules_().network
+
+    @property
+    def config(self) -> Any:
+        """Of the network of `transformers`, None where there is none."""
+        return self._modules_().config
+
+    def to(self, *where: Any, **options: Any) -> Self:
+        """Move or convert the torch modules, which compute from then on."""
+        self.trainable().to(*where, **options)
+        return self._moved()
+
+    def cuda(self, device: Any = None) -> Self:
+        """To the GPU."""
+        return self.to("cuda" if device is None else device if isinstance(device, str) else f"cuda:{device}")
+
+    def cpu(self) -> Self:
+        """To the processor."""
+        return self.to("cpu")
+
+    def half(self) -> Self:
+        """To float16."""
+        return self.to(require("torch", "half()").float16)
+
+    def bfloat16(self) -> Self:
+        """To bfloat16."""
+        return self.to(require("torch", "bfloat16()").bfloat16)
+
+    def float(self) -> Self:
+        """To float32."""
+        return self.to(require("torch", "float()").float32)
+
+    def _moved(self) -> Self:
+        """The choice says where the modules are and of which type."""
+        module = self._torch.module
+        dtype = str(module.dtype).removeprefix("torch.")
+        self._torch.choice = Choice("torch", dtype, self._torch.choice.threads, str(module.device))  # type: ignore[arg-type]
+        return self
+
+    def train(self, mode: bool = True) -> Self:
+        """Put the modules in training mode, dropout on."""
+        self.trainable().train(mode)
+        return self
+
+    def eval(self) -> Self:
+        """Put the modules in evaluation mode."""
+        if self._torch is not None:
+            self._torch.module.eval()
+        return self
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """`torch.compile` the networks in place."""
+        network = self.trainable().network
+        if network is None:
+            raise UnsupportedModel("compile() needs a network of transformers; this model has none")
+        network.compile(*args, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _DELEGATED:
+            return getattr(self.trainable(), name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    # ---- copies ------------------------------------------------------------------------------------------------
+
+    def _copy_torch(self, twin: Any) -> None:
+        """Give a copy modules of its own."""
+        if self._torch is not None:
+            twin._torch = copy.copy(self._torch)
+            twin._torch.module = copy.deepcopy(self._torch.module)
+            if self._engine is self._torch:
+                twin._engine = twin._torch
+            elif self._seen is not None:
+                twin._seen = twin._torch.module.version()
+
+
+_DELEGATED: frozenset[str] = frozenset(
+    "parameters named_parameters buffers named_buffers state_dict load_state_dict zero_grad requires_grad_ modules "
+    "named_modules children named_children register_module add_module apply gradient_checkpointing_enable "
+    "gradient_checkpointing_disable training share_memory".split()
+)
+"""What a model lets its torch modules answer."""
