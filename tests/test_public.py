@@ -34,8 +34,10 @@ def test_the_names() -> None:
         "__version__",
         "errors",
         "evaluation",
+        "load_vectors",
         "losses",
         "quantize_embeddings",
+        "save_vectors",
         "util",
     ]
     assert dir(vicinal) == sorted(vicinal.__all__)

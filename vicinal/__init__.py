@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from vicinal.retrieval import Hit, Pipeline, Retriever
     from vicinal.sentence_transformer import SentenceTransformer
     from vicinal.similarity import SimilarityFunction, quantize_embeddings
+    from vicinal.store.vectors.reading import load_vectors
+    from vicinal.store.vectors.saving import save_vectors
 
 __all__ = [
     "CrossEncoder",
@@ -24,8 +26,10 @@ __all__ = [
     "__version__",
     "errors",
     "evaluation",
+    "load_vectors",
     "losses",
     "quantize_embeddings",
+    "save_vectors",
     "util",
 ]
 
@@ -36,7 +40,9 @@ _HOMES = {
     "Retriever": "vicinal.retrieval",
     "SentenceTransformer": "vicinal.sentence_transformer",
     "SimilarityFunction": "vicinal.similarity",
+    "load_vectors": "vicinal.store.vectors.reading",
     "quantize_embeddings": "vicinal.similarity",
+    "save_vectors": "vicinal.store.vectors.saving",
 }
 
 
