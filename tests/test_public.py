@@ -34,6 +34,7 @@ def test_the_names() -> None:
         "__version__",
         "errors",
         "evaluation",
+        "load_ranges",
         "load_vectors",
         "losses",
         "quantize_embeddings",

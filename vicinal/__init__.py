@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vicinal.sentence_transformer import SentenceTransformer
     from vicinal.similarity import SimilarityFunction, quantize_embeddings
     from vicinal.store.vectors.reading import load_vectors
-    from vicinal.store.vectors.saving import save_vectors
+    from vicinal.store.vectors.saving import load_ranges, save_vectors
 
 __all__ = [
     "CrossEncoder",
@@ -26,6 +26,7 @@ __all__ = [
     "__version__",
     "errors",
     "evaluation",
+    "load_ranges",
     "load_vectors",
     "losses",
     "quantize_embeddings",
@@ -40,6 +41,7 @@ _HOMES = {
     "Retriever": "vicinal.retrieval",
     "SentenceTransformer": "vicinal.sentence_transformer",
     "SimilarityFunction": "vicinal.similarity",
+    "load_ranges": "vicinal.store.vectors.saving",
     "load_vectors": "vicinal.store.vectors.reading",
     "quantize_embeddings": "vicinal.similarity",
     "save_vectors": "vicinal.store.vectors.saving",

@@ -9,11 +9,13 @@ from vicinal.errors import MissingExtra
 
 _MODULES = {
     "bm25": "bm25s",
+    "faiss": "faiss",
     "parquet": "pyarrow",
     "plot": "matplotlib",
     "redis": "redis",
     "torch": "torch",
     "train": "datasets",
+    "usearch": "usearch",
 }
 
 

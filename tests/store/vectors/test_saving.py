@@ -16,7 +16,8 @@ from vicinal import SentenceTransformer, quantize_embeddings
 from vicinal.errors import DamagedVectors, DimensionMismatch, SpaceMismatch, VectorsNotFound
 from vicinal.store.vectors import saving
 from vicinal.store.vectors.reading import load_vectors
-from vicinal.store.vectors.saving import save_vectors
+from vicinal.store.vectors.saving import load_ranges, save_vectors
+from vicinal.util import quantization_ranges
 
 Load = Callable[..., SentenceTransformer]
 
@@ -107,3 +108,19 @@ def test_a_failure_never_leaves_the_wrong_words_beside(
     np.testing.assert_array_equal(np.load(path), vectors[:7])
     with pytest.raises(VectorsNotFound):
         load_vectors(path, model)
+
+
+def test_ranges_are_kept(tmp_path: Path, model: SentenceTransformer, vectors: np.ndarray) -> None:
+    ranges = quantization_ranges(vectors)
+    path = tmp_path / "a.npy"
+    save_vectors(path, quantize_embeddings(vectors, "int8", ranges), model, ranges=ranges)
+    np.testing.assert_array_equal(load_ranges(path), ranges, strict=True)
+    beyond = vectors * 3  # clipped, never wrapped
+    again = np.asarray(quantize_embeddings(beyond, "int8", load_ranges(path)))
+    assert (again[beyond >= ranges[1]] == 127).all()
+    assert (again[beyond <= ranges[0]] == -128).all()
+    with pytest.raises(DimensionMismatch, match=r"ranges must be \(2, 13\), .* not of shape \(2, 5\)"):
+        save_vectors(path, vectors, model, ranges=ranges[:, :5])
+    save_vectors(path, vectors, model)
+    with pytest.raises(VectorsNotFound, match="no ranges were kept beside"):
+        load_ranges(path)
