@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from hypothesis import strategies as st
 from tests.store.vectors.conftest import Computed, corpus, expected, settings
 from tests.store.vectors.test_writing import spoil
 from vicinal import SentenceTransformer
-from vicinal.errors import DamagedVectors, SpaceMismatch, VectorsNotFound
+from vicinal.errors import DamagedVectors, DimensionMismatch, SpaceMismatch, VectorsNotFound
 from vicinal.store.vectors.reading import ShardedVectors, load_vectors
 from vicinal.store.vectors.writing import write_vectors
+from vicinal.util import semantic_search
 
 Load = Callable[..., SentenceTransformer]
 ROWS = 230
@@ -139,10 +141,24 @@ def test_there_are_none(tmp_path: Path) -> None:
         load_vectors(tmp_path / "a.npy")
 
 
-def test_a_whole_corpus_can_be_searched(tmp_path: Path, static_model: Load) -> None:
-    from vicinal.util import semantic_search
-
+@pytest.mark.parametrize("format", ["npy", "parquet"])
+def test_a_corpus_can_be_searched_where_it_is(tmp_path: Path, static_model: Load, format: Any) -> None:
     model, texts = static_model(), corpus(120)
-    found = model.encode_to(tmp_path, texts, shard_rows=50)
+    found = model.encode_to(tmp_path, texts, shard_rows=50, format=format)
     queries = model.encode(texts[::40])
     assert semantic_search(queries, found) == semantic_search(queries, model.encode(texts))
+    with pytest.raises(DimensionMismatch, match=r"corpus_embeddings has shape \(120, 13\)"):
+        semantic_search(queries[:, :5], found)
+
+
+def test_a_search_does_not_load_it(tmp_path: Path) -> None:
+    rows = 40_000  # 41 MB
+    model = SentenceTransformer()
+    found = model.encode_to(tmp_path, (f"text {i}" for i in range(rows)), shard_rows=5000)
+    queries = model.encode(["text 17", "text 39000"])
+    tracemalloc.start()
+    hits = semantic_search(queries, found)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [one[0]["corpus_id"] for one in hits] == [17, 39000]
+    assert peak < 25e6

@@ -119,6 +119,11 @@ class ShardedVectors:
         self._open: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
 
     @property
+    def reads_in_slices(self) -> bool:
+        """Whether rows anywhere are reached at little cost, so that a search may leave all others where they are."""
+        return self.manifest.settings.format == "npy"
+
+    @property
     def size(self) -> int:
         """Numbers in all."""
         return self.shape[0] * self.shape[1]
