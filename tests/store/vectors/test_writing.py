@@ -179,7 +179,7 @@ def test_a_line_that_was_not_written_whole_does_not_count(tmp_path: Path, comput
     assert contents(folder) == contents(tmp_path / "whole")
 
 
-def test_a_damaged_table_costs_time_alone(tmp_path: Path) -> None:
+def test_a_damaged_table_costs_time_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     texts = corpus(450)
     write_vectors(tmp_path, iter(texts), settings(), Computed())
     before, table = contents(tmp_path), tmp_path / "shards.jsonl"
@@ -189,6 +189,8 @@ def test_a_damaged_table_costs_time_alone(tmp_path: Path) -> None:
             load_vectors(tmp_path)
         write_vectors(tmp_path, iter(texts), settings(), Computed())
         assert contents(tmp_path) == before
+    said = [message.partition(" is ")[2] for message in caplog.messages]
+    assert said == ["damaged behind line 0: what follows is done again"] * 2  # half a line is what a kill leaves
 
 
 def test_a_damaged_manifest_is_named(tmp_path: Path, computed: Computed) -> None:
@@ -228,6 +230,12 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path: Path, computed: Comput
     with pytest.raises(FileExistsError):
         write_vectors(tmp_path / "thesis.npy", iter(corpus(2)), settings(), computed)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.npy"]
+
+
+def test_a_source_that_no_manifest_can_hold(tmp_path: Path, computed: Computed) -> None:
+    with pytest.raises(TypeError, match=r"source must be something that JSON can hold: .*set"):
+        write_vectors(tmp_path / "a", iter([]), settings(), computed, source={"a"})
+    assert not (tmp_path / "a").exists()
 
 
 def test_one_process_writes(tmp_path: Path, computed: Computed) -> None:

@@ -9,6 +9,7 @@ lock            held by the process that writes
 from __future__ import annotations
 
 import json
+import logging
 import os
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from vicinal.errors import DamagedVectors, VectorsNotFound
 from vicinal.store.files import atomic, write_json
 from vicinal.store.vectors import checksums
 from vicinal.store.vectors.formats import FORMATS, Format
+
+logger = logging.getLogger("vicinal")
 
 VERSION = 1
 """Of the layout; and of the way in which texts are divided into shards and batches, which decides the last bits."""
@@ -198,6 +201,7 @@ class Table:
             try:
                 self.shards.append(Shard.of(line))
             except ValueError:
+                logger.warning("%s is damaged behind line %d: what follows is done again", self._path, len(self.shards))
                 break
         if self._content() != raw or not self._path.exists():
             self._rewrite()

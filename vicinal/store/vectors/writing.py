@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -62,6 +63,7 @@ def write_vectors(
         SourceChanged, SpaceMismatch: it was begun with other texts, settings or another model.
         DamagedVectors: its manifest is. FileExistsError: it holds something else.
     """
+    _check_source(source)
     folder.mkdir(parents=True, exist_ok=True)
     if read_manifest(folder) is None:
         _check_free(folder)
@@ -92,6 +94,13 @@ def write_vectors(
         if not manifest.complete or manifest.table != table.checksum:
             manifest.finished(rows, number, table.checksum).write(folder)
     return computed
+
+
+def _check_source(source: Any) -> None:
+    try:
+        json.dumps(source)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"source must be something that JSON can hold: {error}") from None
 
 
 def _check_free(folder: Path) -> None:
