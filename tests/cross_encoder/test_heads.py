@@ -32,6 +32,16 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "mpnet": ("MPNet", SMALL),
     "electra": ("Electra", NARROW),
     "albert": ("Albert", NARROW),
+    "deberta-v3": (
+        "DebertaV2",
+        {**SMALL, "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8,
+         "share_att_key": True, "norm_rel_ebd": "layer_norm", "position_biased_input": False},
+    ),
+    "deberta-v2": (
+        "DebertaV2",
+        {**SMALL, "relative_attention": True, "pos_att_type": "c2p|p2c", "type_vocab_size": 2,
+         "pooler_hidden_act": "tanh"},
+    ),
     "distilbert": (
         "DistilBert",
         {"vocab_size": len(tiny.VOCABULARY), "dim": 24, "n_heads": 2, "n_layers": 2, "hidden_dim": 37,
@@ -123,7 +133,8 @@ def test_a_planted_fault_is_seen(tmp_path: Path) -> None:
         assert np.abs(wrong - right).max() > 1e-2 * np.abs(right).max()
 
 
-FIRST_TOKEN = ("bert", "roberta", "xlm-roberta", "camembert", "mpnet", "electra", "albert", "distilbert")
+FIRST_TOKEN = ("bert", "roberta", "xlm-roberta", "camembert", "mpnet", "electra", "albert", "distilbert",
+               "deberta-v3")  # fmt: skip
 
 
 @pytest.mark.parametrize("case", FIRST_TOKEN)
