@@ -9,6 +9,7 @@ from vicinal.errors import MissingExtra
 
 _MODULES = {
     "bm25": "bm25s",
+    "chat": "jinja2",
     "parquet": "pyarrow",
     "plot": "matplotlib",
     "redis": "redis",

@@ -165,6 +165,8 @@ def test_a_base_model_gets_a_new_head(tmp_path: Path, case: str) -> None:
     with pytest.warns(ModelWarning, match="has no classification head"):
         ours = CrossEncoder(folder, backend="numpy", num_labels=3)
     assert ours.predict(PAIRS).shape == (len(PAIRS), 3)
+    with pytest.warns(ModelWarning):
+        assert CrossEncoder(folder, backend="numpy").num_labels == 1
     ours.save(tmp_path / "saved")
     _, said = transformers.AutoModelForSequenceClassification.from_pretrained(
         tmp_path / "saved", output_loading_info=True

@@ -53,6 +53,16 @@ def near(found: Any, wanted: Any) -> None:
     assert np.abs(found - wanted).max() <= CLOSE * np.abs(wanted).max()
 
 
+def same_ranking(rows: Sequence[Mapping[str, Any]], wanted: Sequence[Mapping[str, Any]], k: int) -> None:
+    """The first k of a ranking, given all of the peer's; documents of nearly one score may stand in any order."""
+    scores = {row["corpus_id"]: row["score"] for row in wanted}
+    close = CLOSE * max(map(abs, scores.values()))
+    assert len(rows) == k
+    for row, other in zip(rows, wanted, strict=False):
+        assert abs(row["score"] - other["score"]) <= 2 * close
+        assert abs(row["score"] - scores[row["corpus_id"]]) <= 2 * close
+
+
 def same_ids(found: SentenceTransformer, wanted: Any, texts: Sequence[str]) -> None:
     """The ids that the peer's tokenizer gives each text by itself."""
     limit = found.max_seq_length
