@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from tests.parity.compare import TINY, near, same_ranking, weights
 from tests.parity.layouts import QWEN_WORDS, byte_bpe, framed, pieces_bpe, write_json
 from vicinal import CrossEncoder
+from vicinal.backends.openvino import has_bfloat16
 from vicinal.cross_encoder.activations import identity
 from vicinal.errors import DamagedModel, InvalidInput, MissingExtra, TruncationWarning, UnsupportedModel
 from vicinal.networks import heads
@@ -273,6 +274,17 @@ def test_a_planted_fault_is_seen(
         monkeypatch.setattr(module, part, wrong(getattr(module, part)))
     found = ours(folder, "numpy").predict(texts, **options)
     assert np.abs(found - right).max() > 1e-2 * np.abs(right).max(), fault
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+def test_lower_precision(tmp_path: Path, tokenizer: Tokenizer, texts: Pairs, dtype: str) -> None:
+    if dtype == "bfloat16" and not has_bfloat16():
+        pytest.skip("this processor has no bfloat16")
+    folder = reranker(tmp_path / "m", tokenizer)
+    wanted = ours(folder).predict(texts, truncation="ignore")
+    found = CrossEncoder(folder, dtype=dtype).predict(texts, truncation="ignore")
+    assert np.corrcoef(found, wanted)[0, 1] > 0.9
+    assert not np.array_equal(found, wanted)
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 
 from tests.networks import harness
 from tests.networks.harness import BACKENDS, CLOSE, SEEN, Case
+from vicinal.backends.openvino import has_bfloat16
 from vicinal.errors import DamagedModel, UnsupportedModel
 from vicinal.networks import deberta, encoder
 
@@ -60,6 +61,18 @@ def test_longer_texts(backend: str) -> None:
     """Distances go beyond the last bucket, and texts beyond the stated positions where only distances count."""
     c = make(**V3, max_position_embeddings=230, max_relative_positions=40)
     assert harness.off(c, backend, harness.batch(c, (209, 1, 128, 130, 57))) < CLOSE
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_lower_precision(share: bool) -> None:
+    """What is the same for every text is computed with whole weights."""
+    c = make(**V3 | {"share_att_key": share, "hidden_size": 128, "num_attention_heads": 4, "layer_norm_eps": 1e-7})
+    feeds = harness.batch(c, (41, 1, 19))
+    wanted = harness.ours(c, feeds)[feeds["mask"]]
+    for dtype in ("int8", "bfloat16") if has_bfloat16() else ("int8",):
+        found = harness.ours(c, feeds, "openvino", dtype)[feeds["mask"]]
+        cosine = (found * wanted).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(wanted, axis=1)
+        assert 0.98 < cosine.mean() < 0.9999999, dtype
 
 
 def test_a_silent_configuration() -> None:

@@ -183,8 +183,11 @@ class _Distances:
         return total
 
     def _heads(self, w: Scope, name: str) -> Handle:
-        width, name = self.c.hidden_size, name if self.c.shared else f"pos_{name}"
-        return self.ops.split_heads(dense(self.ops, w, name, self.vectors, width, width), self.c.heads)
+        """Projected: the same for every text. A plain product, so that a backend may compute it once, whatever it does
+        with the weights of layers that texts go through."""
+        ops, width, s = self.ops, self.c.hidden_size, w.at(name if self.c.shared else f"pos_{name}")
+        projected = ops.matmul(self.vectors, s.tensor("weight", width, width), True)
+        return ops.split_heads(projected + ops.constant(s.tensor("bias", width)), self.c.heads)
 
 
 @dataclass(frozen=True)
