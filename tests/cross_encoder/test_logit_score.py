@@ -16,7 +16,7 @@ from tests.parity.layouts import QWEN_WORDS, byte_bpe, framed, pieces_bpe, write
 from vicinal import CrossEncoder
 from vicinal.backends.openvino import has_bfloat16
 from vicinal.cross_encoder.activations import identity
-from vicinal.errors import DamagedModel, InvalidInput, MissingExtra, TruncationWarning, UnsupportedModel
+from vicinal.errors import DamagedModel, InvalidInput, MissingExtra, TruncationWarning, Unavailable, UnsupportedModel
 from vicinal.networks import heads
 from vicinal.text import chat
 
@@ -319,6 +319,8 @@ def changed(tmp_path: Path, tokenizer: Tokenizer, file: str, **values: Any) -> P
          "processing_kwargs state 'text', which is not handled"),
         ("sentence_bert_config.json", {"processing_kwargs": {"chat_template": {"restore_suffix": False}}},
          UnsupportedModel, "processing_kwargs state 'restore_suffix'"),
+        ("sentence_bert_config.json", {"modality_config": 3}, DamagedModel, "modality_config must be an object or"),
+        ("sentence_bert_config.json", {"modality_config": {"message": "x"}}, DamagedModel, "message must be an object"),
         ("config.json", {"tie_word_embeddings": False}, DamagedModel, r"tensor lm_head.weight .* is missing"),
         ("config.json", {"model_type": "eurobert"}, UnsupportedModel, "the network 'eurobert' gives no logits here"),
     ],
@@ -370,6 +372,10 @@ def test_jinja2_is_asked_for(tmp_path: Path, tokenizer: Tokenizer, monkeypatch: 
     (folder / "chat_template.jinja").write_text(JUDGE + " ")  # which no test has compiled
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(MissingExtra, match=r"pip install 'vicinal\[chat\]'"):
+        ours(folder)
+    monkeypatch.undo()
+    monkeypatch.setattr(chat, "version", lambda name: "3.1.5")
+    with pytest.raises(Unavailable, match=r"jinja2 3.1.5 has known ways out of its sandbox"):
         ours(folder)
     plain = shutil.copytree(folder, tmp_path / "plain")
     (plain / "chat_template.jinja").unlink()

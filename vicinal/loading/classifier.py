@@ -16,6 +16,7 @@ from vicinal.loading.folder import Folder
 from vicinal.loading.modules import Parts, Reading, class_name, read_settings, transformer
 from vicinal.loading.spec import Classifier, Route, Transformer
 from vicinal.loading.weights import Scope, Tensor
+from vicinal.networks.blocks import Keys
 
 TASK = "sequence-classification"
 
@@ -69,7 +70,7 @@ def read_classifier(
 
 def _made_for(config: Mapping[str, Any], purpose: str) -> bool:
     """Whether a `config.json` is of one of the classes that end so."""
-    return any(str(name).endswith(purpose) for name in config.get("architectures") or ())
+    return any(str(name).endswith(purpose) for name in Keys(config).sequence("architectures") or ())
 
 
 def _modules(folder: Folder) -> tuple[str, str | None]:

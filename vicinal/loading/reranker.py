@@ -12,6 +12,7 @@ from vicinal import networks
 from vicinal.errors import DamagedModel, UnsupportedModel
 from vicinal.loading.modules import Reading, transformer
 from vicinal.loading.spec import Chat, LogitScore, Route, Transformer
+from vicinal.networks.blocks import Keys
 from vicinal.text import chat as chats
 
 TASK = "text-generation"
@@ -96,20 +97,20 @@ def read_chat(reading: Reading, at: str, body: Transformer, template: str | None
     Raises:
         UnsupportedModel: it is refused, or given options that are not handled.
     """
-    sentence = reading.folder.sentence_config(at)
-    modalities = sentence.get("modality_config")
-    if modalities is None and reading.folder.has("modules.json"):
-        return None
-    if modalities is not None and "message" not in modalities:
+    sentence = Keys(reading.folder.sentence_config(at), "sentence_bert_config.json")
+    modalities = sentence.below("modality_config")
+    if "message" not in modalities and (modalities or reading.folder.has("modules.json")):
         return None
     source = _template(reading, at) if template is None else template
     if source is None:
         return None
-    form = (modalities or {}).get("message", {}).get("format", "auto")
+    form = Keys(modalities).below("message").get("format", "auto")
     if form == "auto":
         parts = any(sign in source for sign in _PARTS) and body.architecture not in _FLAT
         form = "structured" if parts else "flat"
-    chat = Chat(source, _marks(reading, at), _options(reading, sentence), form == "structured")
+    chat = Chat(
+        source, _marks(reading, at), _options(reading, sentence.below("processing_kwargs")), form == "structured"
+    )
     if missing := chats.lacks(chat):
         if not needed:
             return None
@@ -128,7 +129,9 @@ def _template(reading: Reading, at: str) -> str | None:
         return reading.folder.text(name)
     stated = reading.tokenizers[at].config.get("chat_template")
     if isinstance(stated, list):
-        stated = {str(entry.get("name")): entry.get("template") for entry in stated}.get("default")
+        stated = {entry.get("name"): entry.get("template") for entry in stated if isinstance(entry, dict)}.get(
+            "default"
+        )
     return None if stated is None else str(stated)
 
 
@@ -141,11 +144,10 @@ def _marks(reading: Reading, at: str) -> dict[str, str]:
     return {key: text for key, text in texts.items() if key.endswith("_token") and isinstance(text, str)}
 
 
-def _options(reading: Reading, sentence: Mapping[str, Any]) -> dict[str, Any]:
+def _options(reading: Reading, given: Mapping[str, Any]) -> dict[str, Any]:
     """What the template is given besides; other ways to steer the tokenizer are refused."""
-    given = dict(sentence.get("processing_kwargs") or {})
-    options = dict(given.pop("chat_template", None) or {})
+    options = dict(Keys(given, "sentence_bert_config.json").below("chat_template"))
     steering = {"padding", "truncation", "max_length", "return_tensors", "restore_suffix"} & set(options)
-    if strange := [*given, *sorted(steering)]:
+    if strange := [*(set(given) - {"chat_template"}), *sorted(steering)]:
         raise UnsupportedModel(f"{reading.folder.root}: processing_kwargs state {strange[0]!r}, which is not handled")
     return options

@@ -9,15 +9,17 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
+from importlib.metadata import version
 from typing import Any, NoReturn
 
 from tokenizers import Tokenizer
 
-from vicinal.errors import InvalidInput, UnsupportedModel
+from vicinal.errors import InvalidInput, Unavailable, UnsupportedModel
 from vicinal.extras import require
 from vicinal.loading.spec import Chat
 from vicinal.text.tokens import Text
 
+_SAFE = (3, 1, 6)
 _ROLES = ("query", "document")
 _FILLERS = ("0", "1 2 3 4")
 """Texts of no common end: what two chats with them share at their ends is the template's."""
@@ -75,6 +77,11 @@ def _render(chat: Chat, pair: tuple[str, str], prompt: str) -> str:
 def _compiled(source: str) -> tuple[Any, type[Exception]]:
     """The template, and what it raises."""
     jinja2: Any = require("chat", "a model with a chat template")
+    if tuple(int(part) for part in version("jinja2").split(".")[:3] if part.isdigit()) < _SAFE:
+        raise Unavailable(
+            f"jinja2 {version('jinja2')} has known ways out of its sandbox, in which chat templates run: "
+            "pip install -U 'vicinal[chat]'"
+        )
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     def fail(message: str) -> NoReturn:
