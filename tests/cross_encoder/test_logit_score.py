@@ -319,8 +319,8 @@ def changed(tmp_path: Path, tokenizer: Tokenizer, file: str, **values: Any) -> P
          "processing_kwargs state 'text', which is not handled"),
         ("sentence_bert_config.json", {"processing_kwargs": {"chat_template": {"restore_suffix": False}}},
          UnsupportedModel, "processing_kwargs state 'restore_suffix'"),
-        ("sentence_bert_config.json", {"modality_config": 3}, DamagedModel, "modality_config must be an object or"),
-        ("sentence_bert_config.json", {"modality_config": {"message": "x"}}, DamagedModel, "message must be an object"),
+        ("sentence_bert_config.json", {"modality_config": 3}, DamagedModel, "modality_config of its sentence config"),
+        ("sentence_bert_config.json", {"modality_config": {"message": "x"}}, DamagedModel, "message of its sentence"),
         ("config.json", {"tie_word_embeddings": False}, DamagedModel, r"tensor lm_head.weight .* is missing"),
         ("config.json", {"model_type": "eurobert"}, UnsupportedModel, "the network 'eurobert' gives no logits here"),
     ],
@@ -347,6 +347,12 @@ def test_templates_that_are_refused(tmp_path: Path, tokenizer: Tokenizer, templa
     (folder / "chat_template.jinja").write_text(template)
     with pytest.raises(UnsupportedModel, match=text):
         ours(folder)
+
+
+def test_a_template_that_is_given_in_vain(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    folder = listed(write(tmp_path / "m", tokenizer, QWEN3, WORDS), 41, None)
+    with pytest.raises(UnsupportedModel, match="does not read pairs in a chat: leave chat_template out"):
+        ours(folder, processor_kwargs={"chat_template": JUDGE})
 
 
 def test_tied_tables_that_differ(tmp_path: Path, tokenizer: Tokenizer) -> None:

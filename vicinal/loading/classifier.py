@@ -192,8 +192,9 @@ def saved_names(parts: Parts) -> dict[str, Tensor]:
     found = networks.classifying(body.architecture)
     assert found is not None, "a network that has logits has a classification head, too"
     outside = found.HEAD if isinstance(head, Classifier) else ("lm_head.",)
+    prefix = found.PREFIX.format(model_type=body.architecture)
     named = {}
     for name, tensor in parts.tensors.items():
         local = name.rpartition("/")[2]
-        named[local if local.startswith(outside) else found.PREFIX + local] = tensor
+        named[local if local.startswith(outside) else prefix + local] = tensor
     return named
