@@ -13,10 +13,18 @@ from tokenizers import Tokenizer
 
 from tests.parity.compare import TINY, near, same_ranking, weights
 from tests.parity.layouts import QWEN_WORDS, byte_bpe, framed, pieces_bpe, write_json
-from vicinal import CrossEncoder
+from vicinal import CrossEncoder, SentenceTransformer
 from vicinal.backends.openvino import has_bfloat16
 from vicinal.cross_encoder.activations import identity
-from vicinal.errors import DamagedModel, InvalidInput, MissingExtra, TruncationWarning, Unavailable, UnsupportedModel
+from vicinal.errors import (
+    DamagedModel,
+    InvalidInput,
+    MissingExtra,
+    ModelWarning,
+    TruncationWarning,
+    Unavailable,
+    UnsupportedModel,
+)
 from vicinal.networks import heads
 from vicinal.text import chat
 
@@ -353,6 +361,18 @@ def test_a_template_that_is_given_in_vain(tmp_path: Path, tokenizer: Tokenizer) 
     folder = listed(write(tmp_path / "m", tokenizer, QWEN3, WORDS), 41, None)
     with pytest.raises(UnsupportedModel, match="does not read pairs in a chat: leave chat_template out"):
         ours(folder, processor_kwargs={"chat_template": JUDGE})
+
+
+def test_vectors_of_chats(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """A text is not put into a chat: a folder that asks for it is refused, one that says nothing is warned of."""
+    folder = write(tmp_path / "m", tokenizer, QWEN3, {**WORDS, "chat_template": STANDARD})
+    with pytest.warns(ModelWarning, match="lasttoken pooling is taken, its chat template is not. If the model was"):
+        model = SentenceTransformer(folder, dtype="float32")
+    model.save(tmp_path / "saved")
+    assert SentenceTransformer(tmp_path / "saved", dtype="float32").tokenize(["yes"])["input_ids"].shape == (1, 1)
+    write_json(tmp_path / "saved/sentence_bert_config.json", {"modality_config": {"text": LOGITS, "message": LOGITS}})
+    with pytest.raises(UnsupportedModel, match=r"reads texts in a chat .modality_config., which is not handled here"):
+        SentenceTransformer(tmp_path / "saved")
 
 
 def test_tied_tables_that_differ(tmp_path: Path, tokenizer: Tokenizer) -> None:

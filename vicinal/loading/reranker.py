@@ -12,6 +12,7 @@ from vicinal import networks
 from vicinal.errors import DamagedModel, UnsupportedModel
 from vicinal.loading.modules import Reading, transformer
 from vicinal.loading.spec import Chat, LogitScore, Route, Transformer
+from vicinal.loading.tokenizer import chat_template
 from vicinal.text import chat as chats
 
 TASK = "text-generation"
@@ -102,7 +103,7 @@ def read_chat(reading: Reading, at: str, body: Transformer, template: str | None
         if template is not None:
             raise UnsupportedModel(f"{reading.folder.root} does not read pairs in a chat: leave chat_template out")
         return None
-    source = _template(reading, at) if template is None else template
+    source = template or chat_template(reading.folder, at, reading.tokenizers[at].config)
     if source is None:
         return None
     form = _object(reading, modalities, "message").get("format", "auto")
@@ -119,18 +120,6 @@ def read_chat(reading: Reading, at: str, body: Transformer, template: str | None
             'processor_kwargs={"chat_template": ...}'
         )
     return chat
-
-
-def _template(reading: Reading, at: str) -> str | None:
-    """The folder's own, of a file of its own or of the tokenizer's configuration."""
-    name = f"{at}/chat_template.jinja" if at else "chat_template.jinja"
-    if reading.folder.has(name):
-        return reading.folder.text(name)
-    stated = reading.tokenizers[at].config.get("chat_template")
-    if isinstance(stated, list):
-        entries = (entry for entry in stated if isinstance(entry, dict))
-        stated = next((entry.get("template") for entry in entries if entry.get("name") == "default"), None)
-    return None if stated is None else str(stated)
 
 
 def _marks(reading: Reading, at: str) -> dict[str, str]:
