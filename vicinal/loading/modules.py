@@ -402,10 +402,10 @@ def _plain(reading: Reading) -> Route:
     names = network.config.get("architectures") or [""]
     causal = str(names[0]).endswith("ForCausalLM") and network.config.get("is_causal") is not False
     mode = "lasttoken" if causal else "mean"
-    unused = ", its chat template is not" if chat_template(reading.folder, "", reading.tokenizers[""].config) else ""
+    chat = ", its chat template is not" if chat_template(reading.folder, "", reading.tokenizers[""].config) else ""
     report.warn(
         f"{reading.folder.root} has no modules.json, so nothing says how token vectors become a text's: "
-        f"{mode} pooling is taken{unused}. If the model was trained otherwise, its vectors are not what they should be.",
+        f"{mode} pooling is taken{chat}. If the model was trained otherwise, its vectors are not what they should be.",
         ModelWarning,
     )
     return Route((network, Pooling(network.network.hidden_size, (mode,))), ("", "1_Pooling"),
