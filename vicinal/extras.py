@@ -10,6 +10,7 @@ from vicinal.errors import MissingExtra
 _MODULES = {
     "bm25": "bm25s",
     "faiss": "faiss",
+    "chat": "jinja2",
     "parquet": "pyarrow",
     "plot": "matplotlib",
     "redis": "redis",

@@ -103,5 +103,6 @@ def _digest(tensors: Sequence[tuple[str, Tensor]]) -> str:
 def _described(module: Module) -> list[Any]:
     """A module's settings; of a transformer those that its network reads."""
     if isinstance(module, Transformer):
-        return [module.architecture, asdict(module.network)]  # type: ignore[call-overload]
+        chat = [] if module.chat is None else [asdict(module.chat)]
+        return [module.architecture, asdict(module.network), *chat]  # type: ignore[call-overload]
     return [type(module).__name__, asdict(module)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from vicinal import networks, report
 from vicinal.errors import DamagedModel, ModelWarning, UnsafeModel, UnsupportedModel
-from vicinal.loading.folder import Folder
+from vicinal.loading.folder import SENTENCE_CONFIGS, Folder
 from vicinal.loading.spec import (
     POOLING_MODES,
     Dense,
@@ -22,15 +22,10 @@ from vicinal.loading.spec import (
     StaticEmbedding,
     Transformer,
 )
-from vicinal.loading.tokenizer import TokenizerFile, read_tokenizer
+from vicinal.loading.tokenizer import TokenizerFile, chat_template, read_tokenizer
 from vicinal.loading.weights import Tensor
 from vicinal.networks.rotary import LONGEST
 
-# Of versions 1 to 6, in the order in which they are looked for.
-_SENTENCE_CONFIGS = tuple(
-    f"sentence_{kind}_config.json"
-    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
-)
 OLD_POOLING = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -230,9 +225,14 @@ def transformer(reading: Reading, at: str, tasks: tuple[str, ...] = ("feature-ex
             f"({', '.join(networks.known())} have one); it runs in sentence-transformers"
         )
     parsed = network.parse(config)
-    sentence = folder.optional(*(prefix + name for name in _SENTENCE_CONFIGS))
+    sentence = folder.sentence_config(at)
     if sentence.get("transformer_task", tasks[0]) not in tasks:
         raise UnsupportedModel(f"{folder.root}: transformer_task {sentence['transformer_task']!r} is not handled here")
+    if tasks == ("feature-extraction",) and "message" in (sentence.get("modality_config") or ()):
+        raise UnsupportedModel(
+            f"{folder.root} reads texts in a chat (modality_config), which is not handled here but for scoring pairs; "
+            "it runs in sentence-transformers"
+        )
     tokenizer = read_tokenizer(folder, at, architecture, bool(sentence.get("do_lower_case")))
     reading.tokenizers[at] = tokenizer
     parsed, reading.limits[at] = _lengths(parsed, sentence.get("max_seq_length"), tokenizer, folder)
@@ -350,7 +350,7 @@ def _static(reading: Reading, at: str) -> StaticEmbedding:
         raise DamagedModel(
             f"{reading.folder.root / at}: the tokenizer has {tokens} tokens but its table only {table.shape[0]} rows"
         )
-    own = reading.folder.optional(f"{at}/{_SENTENCE_CONFIGS[0]}" if at else _SENTENCE_CONFIGS[0])
+    own = reading.folder.optional(f"{at}/{SENTENCE_CONFIGS[0]}" if at else SENTENCE_CONFIGS[0])
     reading.limits[at] = _limit(own.get("max_seq_length"), None, reading.folder)
     return StaticEmbedding(*table.shape)
 
@@ -402,9 +402,10 @@ def _plain(reading: Reading) -> Route:
     names = network.config.get("architectures") or [""]
     causal = str(names[0]).endswith("ForCausalLM") and network.config.get("is_causal") is not False
     mode = "lasttoken" if causal else "mean"
+    chat = ", its chat template is not" if chat_template(reading.folder, "", reading.tokenizers[""].config) else ""
     report.warn(
         f"{reading.folder.root} has no modules.json, so nothing says how token vectors become a text's: "
-        f"{mode} pooling is taken. If the model was trained otherwise, its vectors are not what they should be.",
+        f"{mode} pooling is taken{chat}. If the model was trained otherwise, its vectors are not what they should be.",
         ModelWarning,
     )
     return Route((network, Pooling(network.network.hidden_size, (mode,))), ("", "1_Pooling"),
