@@ -159,6 +159,8 @@ def test_what_is_imported_at_the_top_of_the_core() -> None:
             assert top.isdisjoint(late), f"{module} imports {sorted(top & late)} at its top"
         if not module.startswith(("backends.openvino", "backends.silent")):
             assert "openvino" not in top, module
+        if module != "backends.onnx":
+            assert top.isdisjoint({"onnx", "onnxruntime"}), module
         if not module.startswith("cli"):
             assert top.isdisjoint({"typer", "rich"}), module
 

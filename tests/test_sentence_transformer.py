@@ -704,7 +704,9 @@ def test_setters_in_two_threads_lose_nothing(model: SentenceTransformer) -> None
     [
         ({"device": "cuda"}, Unavailable, "device='cuda' is not to be had"),
         ({"backend": "torch"}, Unavailable, 'backend="torch" is not in this version of vicinal; use "openvino"'),
-        ({"backend": "onnx"}, Unavailable, 'backend="onnx" is not in this version'),
+        ({"backend": "onnx", "dtype": "bfloat16"}, Unavailable, "the onnx backend computes in float32 or int8, not"),
+        ({"model_kwargs": {"provider": "CPUExecutionProvider"}}, ValueError,
+         'provider means nothing to the openvino backend; it is for backend="onnx"'),
         ({"backend": "tensorflow"}, ValueError, "backend must be .*, not 'tensorflow'"),
         ({"dtype": "float16"}, ValueError, 'dtype must be "auto", "float32", "bfloat16" or "int8", not \'float16\''),
         ({"backend": "numpy", "dtype": "int8"}, Unavailable, "the numpy backend computes in float32, not int8"),
@@ -736,7 +738,7 @@ def test_constructor_arguments_that_are_honoured(folder: Path) -> None:
     assert named.dtype == "float32"
 
 
-@pytest.mark.parametrize("backend", ["openvino", "numpy"])
+@pytest.mark.parametrize("backend", ["openvino", "onnx", "numpy"])
 def test_backends_agree(backend: str, folder: Path, static_folder: Path, alone: np.ndarray, static: Any) -> None:
     model = load(folder, backend=backend)
     assert model.backend == model.get_backend() == backend

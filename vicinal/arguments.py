@@ -15,6 +15,8 @@ OutputValue = Literal["sentence_embedding", "token_embeddings"] | None
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 Truncation = Literal["warn", "error", "ignore"]
 TRUNCATIONS = ("warn", "error", "ignore")
+_DTYPES, _SETTINGS = ("dtype", "torch_dtype"), ("provider", "provider_options")
+"""Keys of `model_kwargs`: the dtype's names; what goes on to the backend, which knows which of them it takes."""
 NOTHING: Any = object()
 """Stands for an argument that was not given, where None is a value."""
 
@@ -39,19 +41,21 @@ def no_modules(modules: Any) -> None:
         raise UnsupportedModel("building a model from modules is not in this version of vicinal; give a model's folder")
 
 
-def model_dtype(kwargs: Mapping[str, Any], dtype: Any) -> Any:
-    """The dtype that `model_kwargs` or the `dtype` argument asks for; other keys are refused.
+def model_settings(kwargs: Mapping[str, Any], dtype: Any) -> tuple[Any, dict[str, Any]]:
+    """The dtype that `model_kwargs` or the `dtype` argument asks for, and what else is asked of the backend.
 
     Raises:
         ValueError: a key that no backend here understands, or two dtypes.
     """
-    known = {"dtype", "torch_dtype"}
-    if unknown := sorted(set(kwargs) - known):
-        raise ValueError(f"model_kwargs: {', '.join(unknown)} mean nothing to the backends here; dtype is understood")
-    wished = [value for value in kwargs.values() if value is not None]
+    if unknown := sorted(set(kwargs) - {*_DTYPES, *_SETTINGS}):
+        raise ValueError(
+            f"model_kwargs: {', '.join(unknown)} mean nothing to the backends here; "
+            f"{', '.join((_DTYPES[0], *_SETTINGS))} are understood"
+        )
+    wished = [kwargs[name] for name in _DTYPES if kwargs.get(name) is not None]
     if len(wished) > 1 or (wished and str(dtype) != "auto"):
         raise ValueError("dtype is given more than once (dtype=, model_kwargs)")
-    return wished[0] if wished else dtype
+    return wished[0] if wished else dtype, {name: kwargs[name] for name in _SETTINGS if name in kwargs}
 
 
 def batching(batch_size: Any, batch_tokens: Any, truncation: Any) -> None:

@@ -34,8 +34,8 @@ logger = logging.getLogger("vicinal")
 
 _ENCODED = ("sentence_embedding",)
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
-_BATCH_TOKENS = {"openvino": 1024, "numpy": 8192}
-"""Padded tokens of a batch where the caller does not say: what kept both backends busiest (docs/benchmarks.md)."""
+_BATCH_TOKENS = {"openvino": 1024, "onnx": 1024, "numpy": 8192}
+"""Padded tokens of a batch where the caller does not say: what kept the backends busiest (docs/benchmarks.md)."""
 
 
 class SentenceTransformer(Parallel, Model):
@@ -49,12 +49,13 @@ class SentenceTransformer(Parallel, Model):
         default_prompt_name: the prompt of a plain `encode`.
         cache_folder: of the hub; also from the environment (SENTENCE_TRANSFORMERS_HOME, HF_HUB_CACHE, HF_HOME).
         revision, token, local_files_only: as the hub has them. HF_HUB_OFFLINE=1 keeps every model off the network.
-        model_kwargs: {"dtype": ...} is understood.
+        model_kwargs: {"dtype": ...} is understood; on onnx also "provider" (an execution provider of ONNX Runtime, by
+            name) and "provider_options".
         processor_kwargs: {"model_max_length": ...} is understood; `tokenizer_kwargs` is its older name.
         config_kwargs: replace keys of the model's config.json.
-        backend: "auto", "openvino" or "numpy".
-        dtype: of the computation: "auto" is bfloat16 where the processor has it, else float32; or "float32",
-            "bfloat16", "int8".
+        backend: "auto" (openvino, or numpy for a static model), "openvino", "onnx" or "numpy".
+        dtype: of the computation: "auto" is bfloat16 where processor and backend have it, else float32; or
+            "float32", "bfloat16", "int8".
         threads: processor threads; None for all that the process may use (also from VICINAL_THREADS).
         similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan".
         truncate_dim: keep so many leading dimensions.
@@ -118,7 +119,8 @@ class SentenceTransformer(Parallel, Model):
             config_kwargs=config_kwargs or {},
         )
         spec = with_prompts(opened.parts.spec, prompts or {}, opened.supplied)
-        choice = choose(spec, backend, arguments.model_dtype(model_kwargs or {}, dtype), threads)
+        wished, settings = arguments.model_settings(model_kwargs or {}, dtype)
+        choice = choose(spec, backend, wished, threads, settings)
         super().__init__(Engine(opened.parts, choice, checked=not config_kwargs), spec, opened.located)
         self._budget = budget or _BATCH_TOKENS[choice.backend]
         self.model_card_data = model_card_data

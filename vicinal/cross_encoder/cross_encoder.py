@@ -92,7 +92,8 @@ class CrossEncoder(Model):
             reader=read_classifier,
         )
         spec = with_prompts(opened.parts.spec, prompts or {}, {})
-        choice = choose(spec, backend, arguments.model_dtype(model_kwargs or {}, dtype), threads)
+        wished, settings = arguments.model_settings(model_kwargs or {}, dtype)
+        choice = choose(spec, backend, wished, threads, settings)
         super().__init__(Engine(opened.parts, choice, checked=not changes), spec, opened.located)
         self.model_card_data = model_card_data
         self.trust_remote_code = trust_remote_code
