@@ -10,6 +10,12 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from vicinal import errors, evaluation, losses, util
     from vicinal.cross_encoder import CrossEncoder
+    from vicinal.exporting import (
+        export_dynamic_quantized_onnx_model,
+        export_onnx,
+        export_optimized_onnx_model,
+        export_static_quantized_openvino_model,
+    )
     from vicinal.retrieval import Hit, Pipeline, Retriever
     from vicinal.sentence_transformer import SentenceTransformer
     from vicinal.similarity import SimilarityFunction, quantize_embeddings
@@ -24,6 +30,10 @@ __all__ = [
     "__version__",
     "errors",
     "evaluation",
+    "export_dynamic_quantized_onnx_model",
+    "export_onnx",
+    "export_optimized_onnx_model",
+    "export_static_quantized_openvino_model",
     "losses",
     "quantize_embeddings",
     "util",
@@ -36,6 +46,10 @@ _HOMES = {
     "Retriever": "vicinal.retrieval",
     "SentenceTransformer": "vicinal.sentence_transformer",
     "SimilarityFunction": "vicinal.similarity",
+    "export_dynamic_quantized_onnx_model": "vicinal.exporting",
+    "export_onnx": "vicinal.exporting",
+    "export_optimized_onnx_model": "vicinal.exporting",
+    "export_static_quantized_openvino_model": "vicinal.exporting",
     "quantize_embeddings": "vicinal.similarity",
 }
 

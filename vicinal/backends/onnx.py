@@ -240,9 +240,22 @@ def assemble(ops: OnnxOps, inputs: Sequence[Any], outputs: Mapping[str, Node], t
     """
     ends = [onnx.helper.make_node("Identity", [node.name], [name]) for name, node in outputs.items()]
     infos = [onnx.helper.make_tensor_value_info(name, element("F32"), None) for name in outputs]
-    graph = onnx.helper.make_graph([*ops.nodes, *ends], "vicinal", inputs, infos, [*ops.small, *tensors])
+    nodes, used = _needed([*ops.nodes, *ends])
+    constants = [constant for constant in (*ops.small, *tensors) if constant.name in used]
+    graph = onnx.helper.make_graph(nodes, "vicinal", inputs, infos, constants)
     opsets = [onnx.helper.make_opsetid("", OPSET), onnx.helper.make_opsetid("com.microsoft", 1)]
     return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=_IR, producer_name="vicinal")
+
+
+def _needed(nodes: Sequence[Any]) -> tuple[list[Any], set[str]]:
+    """Nodes, in order, without those that nothing reads; and the names of all that is read. The last are the ends."""
+    used: set[str] = set()
+    kept = []
+    for node in reversed(nodes):
+        if node.op_type == "Identity" or not used.isdisjoint(node.output):
+            kept.append(node)
+            used.update(node.input)
+    return kept[::-1], used
 
 
 def _elsewhere(name: str, tensor: Tensor) -> Any:
