@@ -23,6 +23,7 @@ LAYERS = (
     ("backends", "text", "loading", "report"),
     ("networks", "similarity"),
     ("backends.base", "backends.torch.tensors", "loading.spec", "loading.weights", "loading.folder", "loading.layout",
+     "loading.exported",
      "extras", "errors", "store.files"),
 )  # fmt: skip
 """A module may import from its own layer and those below. The longest name that fits a module is its own."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from vicinal.errors import Unavailable, UnsupportedModel
+from vicinal.loading.exported import Exported
 from vicinal.loading.spec import Route, Transformer
 from vicinal.loading.weights import Scope
 from vicinal.networks.heads import graph
@@ -180,6 +181,8 @@ def _write(model: Model, path: Path, route: Route, names: dict[str, str], dtype:
     from vicinal.backends.onnx_files import write_model
 
     first = route.modules[0]
+    if isinstance(first, Exported):
+        raise UnsupportedModel(f"{model.name} computes with {first.file}: load it without file_name to export it anew")
     uncounted = first.uncounted if isinstance(first, Transformer) else None
     build = graph(route, Scope(model._engine.saved_parts().tensors), tuple(names))
     write_model(path, build, dtype, uncounted, names, model.spec.truncate_dim)

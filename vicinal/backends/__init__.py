@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 
 from vicinal.backends.base import Build, Program
 from vicinal.errors import Unavailable
+from vicinal.loading.exported import Exported
 from vicinal.loading.spec import Spec, StaticEmbedding
 
 Backend = Literal["openvino", "onnx", "numpy"]
@@ -22,11 +23,13 @@ _DTYPES: dict[str, Dtype] = {
 }  # fmt: skip
 
 _SETTINGS: Mapping[str, tuple[str, ...]] = {
-    "openvino": (),
+    "openvino": ("ov_config",),
     "onnx": ("provider", "provider_options"),
     "numpy": (),
 }
 """What each backend is told beside dtype and threads."""
+_PROVIDER = "CPUExecutionProvider"
+"""The one whose numbers are those of the other backends."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Choice:
         backend: "openvino", "onnx", or "numpy" for static models.
         dtype: of the products.
         threads: processor threads.
-        settings: of the backend's own: `provider`, `provider_options` (onnx).
+        settings: of the backend's own: `provider`, `provider_options` (onnx), `ov_config` (openvino).
     """
 
     backend: Backend
@@ -61,16 +64,19 @@ def choose(
         Unavailable: the backend, dtype or provider is not to be had here. ValueError: no such name, or a setting that
             means nothing to the backend. MissingExtra: the backend is not installed.
     """
-    static = all(isinstance(route.modules[0], StaticEmbedding) for route in spec.routes.values())
+    firsts = [route.modules[0] for route in spec.routes.values()]
+    static = all(isinstance(first, StaticEmbedding) for first in firsts)
     if backend == "torch":
         raise Unavailable('backend="torch" is not in this version of vicinal; use "openvino" or "auto"')
     if backend not in ("auto", *_SETTINGS):
         raise ValueError(f'backend must be "auto", "openvino", "onnx" or "numpy", not {backend!r}')
-    chosen = cast(Backend, ("numpy" if static else "openvino") if backend == "auto" else backend)
+    file = next((first for first in firsts if isinstance(first, Exported)), None)
+    usual = "numpy" if static else "openvino" if file is None else file.kind
+    chosen = cast(Backend, usual if backend == "auto" else backend)
     count = available_threads() if threads is None else threads
     if type(count) is not int or count < 1:
         raise ValueError(f"threads must be a positive integer, not {threads!r}")
-    return Choice(chosen, _dtype(chosen, dtype), count, _checked(chosen, settings or {}))
+    return Choice(chosen, _dtype(chosen, dtype, file), count, _checked(chosen, settings or {}))
 
 
 def _checked(backend: Backend, settings: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -89,7 +95,16 @@ def _checked(backend: Backend, settings: Mapping[str, Any]) -> Mapping[str, Any]
     return given
 
 
-def _dtype(backend: Backend, dtype: object) -> Dtype:
+def _dtype(backend: Backend, dtype: object, file: Exported | None = None) -> Dtype:
+    """The dtype that is asked for, if the backend has it; a file's own where the network is one."""
+    if file is not None:
+        from vicinal.backends.files import stored_dtype
+
+        stored = stored_dtype(file.file)
+        if stored == "int8" and str(dtype) == "auto":
+            return "int8"
+        if str(dtype) != "auto" and (stored == "int8") != (str(dtype) == "int8"):
+            raise Unavailable(f"{file.file} has products of {stored}, not {dtype}: leave dtype to the file")
     if str(dtype) != "auto":
         named = _DTYPES.get(str(dtype))
         if named is None:
@@ -121,7 +136,7 @@ def compile_graph(build: Build, choice: Choice) -> Program:
         return onnx.compile_graph(build, choice.dtype, choice.threads, **choice.settings)
     from vicinal.backends import openvino
 
-    return openvino.compile_graph(build, choice.dtype, choice.threads)
+    return openvino.compile_graph(build, choice.dtype, choice.threads, **choice.settings)
 
 
 def numerics(choice: Choice) -> str:
@@ -130,12 +145,17 @@ def numerics(choice: Choice) -> str:
     In float32 the backends agree to about 1e-5 of a vector's length and count as one. Every other dtype is the
     backend's own, and so is the way in which it quantises.
     """
+    own = {name: value for name, value in choice.settings.items() if name != "provider" or value != _PROVIDER}
+    return f"{_products(choice)} {sorted(own.items())}" if own else _products(choice)
+
+
+def _products(choice: Choice) -> str:
     if choice.dtype == "float32":
         return "float32"
     if choice.backend == "openvino":
-        from vicinal.backends.openvino import recipe
+        from vicinal.backends import openvino
 
-        return f"openvino {recipe(choice.dtype)}"
+        return f"openvino {openvino.recipe(choice.dtype)}"
     if choice.backend == "onnx":
         from vicinal.backends import onnx
 

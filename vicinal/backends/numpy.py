@@ -185,9 +185,18 @@ class StaticProgram:
 
 def compile_graph(build: Build) -> NumpyProgram:
     """The program of a graph; one dry run on a one-token text tells which inputs it reads."""
+    return NumpyProgram(build, inputs_read(build))
+
+
+def inputs_read(build: Build, **others: NDArray[Any]) -> frozenset[str]:
+    """Which inputs a graph reads, by a dry run on a one-token text.
+
+    Args:
+        others: inputs beside those of every graph.
+    """
     one = np.zeros((1, 1), np.int32)
     feeds = _Recorder()
     feeds.update(ids=one, types=one, positions=one, mask=one == 0, pool=one == 0)
-    feeds.update(index=one[0], first=one[0], last=one[0])
+    feeds.update(index=one[0], first=one[0], last=one[0], **others)
     build(NumpyOps(), feeds)
-    return NumpyProgram(build, frozenset(feeds.read))
+    return frozenset(feeds.read)

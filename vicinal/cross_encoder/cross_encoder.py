@@ -92,6 +92,7 @@ class CrossEncoder(Model):
             reader=read_classifier,
         )
         spec = with_prompts(opened.parts.spec, prompts or {}, {})
+        arguments.no_file(model_kwargs or {})
         wished, settings = arguments.model_settings(model_kwargs or {}, dtype)
         choice = choose(spec, backend, wished, threads, settings)
         super().__init__(Engine(opened.parts, choice, checked=not changes), spec, opened.located)
