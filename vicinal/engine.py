@@ -47,12 +47,14 @@ class Job:
         outputs: of the graph, see `networks.heads.graph`.
         bounds: of its batches.
         cut: which text of a pair loses how much.
+        tail: the tokens that a text which was cut ends in.
     """
 
     route: Route
     outputs: tuple[str, ...]
     bounds: Bounds
     cut: Cut = longest_first
+    tail: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,8 +123,8 @@ class Engine:
             else:
                 network = first.network  # type: ignore[union-attr]
                 rows, types = network.vocab_size, network.type_vocab_size or _ANY
-                skip = first.uncounted  # type: ignore[union-attr]
-                tokenizer = TextTokenizer(file.tokenizer, rows, types, True, file.keep_end, splits, uncounted=skip)
+                skip, framed = first.uncounted, first.chat is None  # type: ignore[union-attr]
+                tokenizer = TextTokenizer(file.tokenizer, rows, types, framed, file.keep_end, splits, uncounted=skip)
             self._tokenizers[at] = tokenizer
             self._program(route, (route.output,))
         if checked:
@@ -167,19 +169,19 @@ class Engine:
 
         The iterator is drawn from in the caller's thread. A single window is tokenized in place.
         """
-        tokenize, limit = self._tokenizers[job.route.folders[0]], job.route.max_length
+        tokenize, given = self._tokenizers[job.route.folders[0]], (job.route.max_length, job.cut, job.tail)
         few = list(islice(texts, _WINDOW + 1))
         if len(few) <= _WINDOW:  # batches sort them
             if few:
-                yield Window(np.arange(len(few)), tokenize(few, limit, job.cut))
+                yield Window(np.arange(len(few)), tokenize(few, *given))
             return
         coming = _sorted(chain(few, texts))
         rows, portion = next(coming)
         after = next(coming, None)
         with ThreadPoolExecutor(1, "vicinal-tokenizer") as ahead:
-            current = ahead.submit(tokenize, portion, limit, job.cut)
+            current = ahead.submit(tokenize, portion, *given)
             while after is not None:
-                following = ahead.submit(tokenize, after[1], limit, job.cut)
+                following = ahead.submit(tokenize, after[1], *given)
                 yield Window(rows, current.result())
                 rows, current, after = after[0], following, next(coming, None)
             yield Window(rows, current.result())

@@ -9,6 +9,7 @@ from vicinal.errors import MissingExtra
 
 _MODULES = {
     "bm25": "bm25s",
+    "chat": "jinja2",
     "onnx": "onnxruntime",
     "parquet": "pyarrow",
     "plot": "matplotlib",

@@ -115,5 +115,6 @@ def _described(module: Module) -> list[Any]:
     if isinstance(module, Exported):
         return [module.kind, remember_files("exported", module.files, _contents)]
     if isinstance(module, Transformer):
-        return [module.architecture, asdict(module.network)]  # type: ignore[call-overload]
+        chat = [] if module.chat is None else [asdict(module.chat)]
+        return [module.architecture, asdict(module.network), *chat]  # type: ignore[call-overload]
     return [type(module).__name__, asdict(module)]

@@ -46,6 +46,16 @@ class Classifying(Protocol):
         """Scores (B, c.labels) from token states `h` (B, T, width); `w` is the network's own scope."""
 
 
+class Causal(Protocol):
+    """What the file of an architecture that foretells the next token holds besides."""
+
+    CAUSAL: tuple[str, ...]
+    """The `model_type`s that do."""
+
+    def tied(self, config: Mapping[str, Any]) -> bool:
+        """Whether logits are made with the table of words, "embed_tokens.weight", and not with "lm_head.weight"."""
+
+
 @cache
 def _networks() -> Mapping[str, Network]:
     found = {}
@@ -65,6 +75,12 @@ def classifying(model_type: str) -> Classifying | None:
     """The same, if it has a classification head."""
     network = find(model_type)
     return cast(Classifying, network) if hasattr(network, "classify") else None
+
+
+def causal(model_type: str) -> Causal | None:
+    """The same, if it foretells the next token."""
+    network = find(model_type)
+    return cast(Causal, network) if model_type in getattr(network, "CAUSAL", ()) else None
 
 
 def known() -> list[str]:

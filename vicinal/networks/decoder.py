@@ -39,6 +39,7 @@ LEFTOVERS = (
 )
 
 PREFIX, HEAD = "model.", ("score.",)
+CAUSAL = ("llama", "mistral", "qwen2", "qwen3")
 
 _KEY_HEADS = {"mistral": 8, "qwen2": 32, "qwen3": 32}
 """Where the file does not say; the others have one for each head."""
@@ -180,6 +181,11 @@ def attention(ops: Ops, w: Scope, c: Config, h: Handle, turn: Turn, bias: Handle
     q, k, v = heads("q_proj", c.heads), heads("k_proj", c.key_heads), heads("v_proj", c.key_heads)
     mixed = ops.merge_heads(ops.attention(q, k, v, bias, d**-0.5, c.heads // c.key_heads))
     return dense(ops, w, "o_proj", mixed, c.heads * d, width, c.out_biased)
+
+
+def tied(config: Mapping[str, Any]) -> bool:
+    """Whether the table of words makes the logits, too."""
+    return Keys(config).flag("tie_word_embeddings", False)
 
 
 def parse_head(config: Mapping[str, Any]) -> Head:

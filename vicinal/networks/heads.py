@@ -14,6 +14,7 @@ from vicinal.loading.spec import (
     Classifier,
     Dense,
     LayerNorm,
+    LogitScore,
     Module,
     Normalize,
     Pooling,
@@ -21,7 +22,7 @@ from vicinal.loading.spec import (
     StaticEmbedding,
     Transformer,
 )
-from vicinal.loading.weights import Scope
+from vicinal.loading.weights import Scope, Tensor
 from vicinal.networks.blocks import LOWEST, dense, norm
 
 _LONGEST = 1 << 17
@@ -54,6 +55,8 @@ def _apply(ops: Ops, w: Scope, module: Module, features: dict[str, Handle], x: M
     elif isinstance(module, Classifier):
         classifying = cast(networks.Classifying, networks.find(module.architecture))
         features["scores"] = classifying.classify(ops, w, module, features["token_embeddings"], x)
+    elif isinstance(module, LogitScore):
+        features["scores"] = logit_score(ops, w, module, features["token_embeddings"], x)
     elif isinstance(module, StaticEmbedding):
         features["token_embeddings"] = static(ops, w, module, x["ids"])
         features["sentence_embedding"] = pool(ops, "mean", features["token_embeddings"], x)
@@ -72,6 +75,16 @@ def _apply(ops: Ops, w: Scope, module: Module, features: dict[str, Handle], x: M
         features["sentence_embedding"] = norm(ops, w, "norm", source, module.width, 1e-5)
     elif isinstance(module, Normalize):
         features[module.target] = ops.normalize(features[module.source])
+
+
+def logit_score(ops: Ops, w: Scope, module: LogitScore, h: Handle, x: Mapping[str, Handle]) -> Handle:
+    """Scores (B, 1) from token states (B, T, D): two rows of the matrix of logits are all that is needed of it."""
+    name = "embed_tokens.weight" if module.tied else "lm_head.weight"
+    table = w.tensor(name, module.tokens, module.width)
+    row = table.rows(np.array([module.true_token]))
+    if module.false_token is not None:
+        row = row - table.rows(np.array([module.false_token]))
+    return ops.linear(ops.gather_token(h, x["last"]), Tensor.of(name, row.astype(np.float32)))
 
 
 def static(ops: Ops, w: Scope, module: StaticEmbedding, ids: Handle) -> Handle:
