@@ -10,6 +10,12 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from vicinal import errors, evaluation, losses, util
     from vicinal.cross_encoder import CrossEncoder
+    from vicinal.exporting import (
+        export_dynamic_quantized_onnx_model,
+        export_onnx,
+        export_optimized_onnx_model,
+        export_static_quantized_openvino_model,
+    )
     from vicinal.retrieval import Hit, Pipeline, Retriever
     from vicinal.sentence_transformer import SentenceTransformer
     from vicinal.similarity import SimilarityFunction, quantize_embeddings
@@ -26,6 +32,10 @@ __all__ = [
     "__version__",
     "errors",
     "evaluation",
+    "export_dynamic_quantized_onnx_model",
+    "export_onnx",
+    "export_optimized_onnx_model",
+    "export_static_quantized_openvino_model",
     "load_ranges",
     "load_vectors",
     "losses",
@@ -41,6 +51,10 @@ _HOMES = {
     "Retriever": "vicinal.retrieval",
     "SentenceTransformer": "vicinal.sentence_transformer",
     "SimilarityFunction": "vicinal.similarity",
+    "export_dynamic_quantized_onnx_model": "vicinal.exporting",
+    "export_onnx": "vicinal.exporting",
+    "export_optimized_onnx_model": "vicinal.exporting",
+    "export_static_quantized_openvino_model": "vicinal.exporting",
     "load_ranges": "vicinal.store.vectors.saving",
     "load_vectors": "vicinal.store.vectors.reading",
     "quantize_embeddings": "vicinal.similarity",

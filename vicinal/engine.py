@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from vicinal.backends import Choice, compile_graph
 from vicinal.backends.base import Arrays, Bounds, Program
 from vicinal.loading.checkpoint import check_unread
+from vicinal.loading.exported import Exported
 from vicinal.loading.modules import Parts
 from vicinal.loading.spec import Normalize, Route, StaticEmbedding
 from vicinal.loading.weights import Scope, Tensor
@@ -138,9 +139,17 @@ class Engine:
             self._open()
             found = self._programs.get((route.folders, outputs))
             if found is None:
-                found = self._static(route, outputs) or compile_graph(graph(route, self._weights, outputs), self.choice)
+                found = self._static(route, outputs) or self._compiled(route, outputs)
                 self._programs[route.folders, outputs] = found
             return found
+
+    def _compiled(self, route: Route, outputs: tuple[str, ...]) -> Program:
+        build, first = graph(route, self._weights, outputs), route.modules[0]
+        if not isinstance(first, Exported):
+            return compile_graph(build, self.choice)
+        from vicinal.backends.files import compile_file
+
+        return compile_file(first, build, self.choice.dtype, self.choice.threads, self.choice.settings)
 
     def _static(self, route: Route, outputs: tuple[str, ...]) -> Program | None:
         """The short way of a plain static model, None for every other."""

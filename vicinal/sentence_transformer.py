@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from vicinal.backends.base import Bounds
 from vicinal.engine import Engine, Job, prompt_length
 from vicinal.errors import NonFiniteEmbedding, PromptWarning, TruncationWarning, ZeroVectorWarning
 from vicinal.extras import require
+from vicinal.loading.exported import wish
 from vicinal.loading.folder import Folder
-from vicinal.loading.modules import with_prompts
+from vicinal.loading.modules import read_model, with_prompts
 from vicinal.loading.opening import open_model
 from vicinal.model import Model
 from vicinal.parallel import Parallel, checked_pool
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("vicinal")
 
 _ROLE_PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
-_BATCH_TOKENS = {"openvino": 1024, "numpy": 8192}
-"""Padded tokens of a batch where the caller does not say: what kept both backends busiest (docs/benchmarks.md)."""
+_BATCH_TOKENS = {"openvino": 1024, "onnx": 1024, "numpy": 8192}
+"""Padded tokens of a batch where the caller does not say: what kept the backends busiest (docs/benchmarks.md)."""
 
 
 class SentenceTransformer(Streams, Parallel, Model):
@@ -49,12 +51,13 @@ class SentenceTransformer(Streams, Parallel, Model):
         default_prompt_name: the prompt of a plain `encode`.
         cache_folder: of the hub; also from the environment (SENTENCE_TRANSFORMERS_HOME, HF_HUB_CACHE, HF_HOME).
         revision, token, local_files_only: as the hub has them. HF_HUB_OFFLINE=1 keeps every model off the network.
-        model_kwargs: {"dtype": ...} is understood.
+        model_kwargs: "dtype"; "file_name", "subfolder" and "export", of a file in the folder that computes the network;
+            "provider" and "provider_options" of onnx, "ov_config" of openvino (docs/backends.md).
         processor_kwargs: {"model_max_length": ...} is understood; `tokenizer_kwargs` is its older name.
-        config_kwargs: replace keys of the model's config.json.
-        backend: "auto", "openvino" or "numpy".
-        dtype: of the computation: "auto" is bfloat16 where the processor has it, else float32; or "float32",
-            "bfloat16", "int8".
+        config_kwargs: replace keys of the model's config.json; one that nothing reads is an error.
+        backend: "auto" (openvino, or numpy for a static model), "openvino", "onnx" or "numpy".
+        dtype: of the computation: "auto" is bfloat16 where processor and backend have it, else float32; or
+            "float32", "bfloat16", "int8".
         threads: processor threads; None for all that the process may use (also from VICINAL_THREADS).
         similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan".
         truncate_dim: keep so many leading dimensions.
@@ -116,9 +119,11 @@ class SentenceTransformer(Streams, Parallel, Model):
             cache_folder=cache_folder,
             local_files_only=local_files_only,
             config_kwargs=config_kwargs or {},
+            reader=partial(read_model, wish=wish(model_kwargs or {}, backend)),
         )
         spec = with_prompts(opened.parts.spec, prompts or {}, opened.supplied)
-        choice = choose(spec, backend, arguments.model_dtype(model_kwargs or {}, dtype), threads)
+        wished, settings = arguments.model_settings(model_kwargs or {}, dtype)
+        choice = choose(spec, backend, wished, threads, settings)
         super().__init__(Engine(opened.parts, choice, checked=not config_kwargs), spec, opened.located)
         self._budget = budget or _BATCH_TOKENS[choice.backend]
         self.model_card_data = model_card_data

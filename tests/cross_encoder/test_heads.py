@@ -102,7 +102,7 @@ def reference(model: Any, ours: CrossEncoder) -> np.ndarray:
     return np.stack(rows)
 
 
-@pytest.mark.parametrize("backend", ["numpy", "openvino"])
+@pytest.mark.parametrize("backend", ["numpy", "openvino", "onnx"])
 @pytest.mark.parametrize("case", CASES)
 def test_scores_equal_transformers(tmp_path: Path, case: str, backend: str) -> None:
     for labels in (1, 3):

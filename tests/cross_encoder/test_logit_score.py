@@ -141,7 +141,7 @@ def alike(folder: Path, pairs: Pairs, **options: Any) -> tuple[CrossEncoder, Any
 
     theirs = peer(folder, **options)
     wanted = theirs.predict(pairs, batch_size=7, activation_fn=torch.nn.Identity())
-    for backend in ("numpy", "openvino"):
+    for backend in ("numpy", "openvino", "onnx"):
         found = ours(folder, backend, **options)
         near(found.predict(pairs, activation_fn=identity, truncation="ignore"), wanted)
     features = theirs.preprocess(pairs, prompt=theirs.prompts.get(theirs.default_prompt_name or ""))

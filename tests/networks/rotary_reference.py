@@ -17,7 +17,7 @@ from vicinal.loading.weights import Scope, Tensor
 from vicinal.networks.heads import graph
 
 Array = NDArray[Any]
-BACKENDS = ("numpy", "openvino")
+BACKENDS = ("numpy", "openvino", "onnx")
 CLOSE = 3e-5
 """Of the largest number; the planted faults are ten times as large and more."""
 LENGTHS = (23, 1, 17, 9)

@@ -98,7 +98,9 @@ class CrossEncoder(Model):
             reader=partial(read_classifier, chat_template=processing.pop("chat_template", None)),
         )
         spec = with_prompts(opened.parts.spec, prompts or {}, {})
-        choice = choose(spec, backend, arguments.model_dtype(model_kwargs or {}, dtype), threads)
+        arguments.no_file(model_kwargs or {})
+        wished, settings = arguments.model_settings(model_kwargs or {}, dtype)
+        choice = choose(spec, backend, wished, threads, settings)
         super().__init__(Engine(opened.parts, choice, checked=not changes), spec, opened.located)
         self.model_card_data = model_card_data
         self.trust_remote_code = trust_remote_code

@@ -65,6 +65,7 @@ def read_classifier(
     _complete(reading.tensors, body, head, at, folder)
     route = Route((body, head), (at, at), reading.limits[at])
     spec = replace(read_settings(folder, settings, {"": route}, ""), activation=_activation(body.config, settings))
+    reading.check_overrides()
     return Parts(spec, reading.tensors, reading.tokenizers)
 
 

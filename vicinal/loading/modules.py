@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vicinal import networks, report
 from vicinal.errors import DamagedModel, ModelWarning, UnsafeModel, UnsupportedModel
+from vicinal.loading import model2vec
+from vicinal.loading.exported import WEIGHTS, WHERE_NEEDED, Exported, Wish, describe, find_file
 from vicinal.loading.folder import SENTENCE_CONFIGS, Folder
+from vicinal.loading.overrides import Noted, check_read
 from vicinal.loading.spec import (
     POOLING_MODES,
     Dense,
@@ -75,22 +78,32 @@ class Reading:
     tokenizers: dict[str, TokenizerFile]
     limits: dict[str, int | None]
     weights: Callable[[Folder, str], dict[str, Tensor]]
+    wish: Wish = WEIGHTS
+    configs: list[tuple[Mapping[str, Any], Noted]] = field(default_factory=list)
+
+    def check_overrides(self) -> None:
+        """See `overrides.check_read`."""
+        check_read(self.overrides, self.configs)
 
 
 def read_model(
-    folder: Folder, weights: Callable[[Folder, str], dict[str, Tensor]], config_overrides: Mapping[str, Any]
+    folder: Folder,
+    weights: Callable[[Folder, str], dict[str, Tensor]],
+    config_overrides: Mapping[str, Any],
+    wish: Wish = WHERE_NEEDED,
 ) -> Parts:
     """Read a model's folder.
 
     Args:
         weights: reads the tensors in a subfolder.
         config_overrides: replace keys of `config.json`.
+        wish: which of the folder's files computes its network, if one is to.
 
     Raises:
         DamagedModel: a file is missing or cannot be read. UnsupportedModel: a module cannot be run here.
         UnsafeModel: a module is code of the folder's own, or lies outside it.
     """
-    reading = Reading(folder, config_overrides, {}, {}, {}, weights)
+    reading = Reading(folder, config_overrides, {}, {}, {}, weights, wish)
     settings = folder.optional("config_sentence_transformers.json")
     kind = settings.get("model_type", "SentenceTransformer")
     if kind != "SentenceTransformer":
@@ -101,6 +114,7 @@ def read_model(
         routes, default = {"": _model2vec(reading)}, ""
     else:
         routes, default = {"": _plain(reading)}, ""
+    reading.check_overrides()
     return Parts(read_settings(folder, settings, routes, default), reading.tensors, reading.tokenizers)
 
 
@@ -215,16 +229,19 @@ def _load(reading: Reading, at: str) -> dict[str, Tensor]:
 def transformer(reading: Reading, at: str, tasks: tuple[str, ...] = ("feature-extraction",)) -> Transformer:
     """Read the network in the subfolder `at`, whose files may state one of these tasks."""
     folder, prefix = reading.folder, f"{at}/" if at else ""
-    config = {**folder.mapping(f"{prefix}config.json"), **reading.overrides}
+    stated = folder.mapping(f"{prefix}config.json")
+    config = Noted({**stated, **reading.overrides})
+    reading.configs.append((stated, config))
     architecture = str(config.get("model_type"))
     network = networks.find(architecture)
-    if network is None:
+    file = find_file(folder, at, reading.wish, network is not None)
+    if network is None and file is None:
         custom = " with code of its own" if config.get("auto_map") else ""
         raise UnsupportedModel(
             f"{folder.path(prefix + 'config.json')}: model_type {architecture!r}{custom} has no network here "
             f"({', '.join(networks.known())} have one); it runs in sentence-transformers"
         )
-    parsed = network.parse(config)
+    parsed = describe(config, folder, at) if network is None else network.parse(config)
     sentence = folder.sentence_config(at)
     if sentence.get("transformer_task", tasks[0]) not in tasks:
         raise UnsupportedModel(f"{folder.root}: transformer_task {sentence['transformer_task']!r} is not handled here")
@@ -236,8 +253,10 @@ def transformer(reading: Reading, at: str, tasks: tuple[str, ...] = ("feature-ex
     tokenizer = read_tokenizer(folder, at, architecture, bool(sentence.get("do_lower_case")))
     reading.tokenizers[at] = tokenizer
     parsed, reading.limits[at] = _lengths(parsed, sentence.get("max_seq_length"), tokenizer, folder)
-    found = _load(reading, at)
-    _unprefix(reading.tensors, found, at, network.ANCHOR)
+    if network is None or file is not None:
+        assert file is not None, "a network that is not known and has no file is refused"
+        return Exported(architecture, config, parsed, file=file)
+    _unprefix(reading.tensors, _load(reading, at), at, network.ANCHOR)
     return Transformer(architecture, config, parsed)
 
 
@@ -338,7 +357,7 @@ def _layer_norm(reading: Reading, at: str) -> LayerNorm:
 
 def _static(reading: Reading, at: str) -> StaticEmbedding:
     found = _load(reading, at)
-    table = _from_model2vec(reading, at, found) if "embeddings" in found else found.get("embedding.weight")
+    table = model2vec.renamed(reading.tensors, at, found) if "embeddings" in found else found.get("embedding.weight")
     if table is None or table.array.ndim != 2:
         raise DamagedModel(
             f"{reading.folder.root / at}: a static model needs the tensor embedding.weight, or embeddings "
@@ -353,27 +372,6 @@ def _static(reading: Reading, at: str) -> StaticEmbedding:
     own = reading.folder.optional(f"{at}/{SENTENCE_CONFIGS[0]}" if at else SENTENCE_CONFIGS[0])
     reading.limits[at] = _limit(own.get("max_seq_length"), None, reading.folder)
     return StaticEmbedding(*table.shape)
-
-
-def _from_model2vec(reading: Reading, at: str, found: Mapping[str, Tensor]) -> Tensor:
-    """model2vec's names for a table: `embeddings`, the row of each token in `mapping`, its weight in `weights`."""
-    for name in ("embeddings", "mapping", "weights"):  # others stay, to be found unread
-        reading.tensors.pop(f"{at}/{name}", None)
-    table = found["embeddings"]
-    if (mapping := found.get("mapping")) is not None:
-        rows = mapping.array
-        if (
-            rows.ndim != 1
-            or table.array.ndim != 2
-            or rows.dtype.kind not in "iu"
-            or (rows.size and not 0 <= rows.min() <= rows.max() < len(table.array))
-        ):
-            raise DamagedModel(f"{mapping.file}: tensor mapping must give a row of embeddings for every token")
-        table = replace(table, array=table.array[rows])
-    if (weights := found.get("weights")) is not None:
-        reading.tensors[f"{at}/embedding.scale"] = replace(weights, array=weights.array.reshape(-1, 1))
-    reading.tensors[f"{at}/embedding.weight"] = table
-    return table
 
 
 _READERS: Mapping[str, Callable[[Reading, str], Module]] = {

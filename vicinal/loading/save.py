@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import vicinal
+from vicinal.errors import UnsupportedModel
 from vicinal.loading.classifier import TASK, saved_names
+from vicinal.loading.exported import Exported
 from vicinal.loading.folder import Folder
 from vicinal.loading.modules import DENSE_ACTIVATIONS, OLD_POOLING, Parts
 from vicinal.loading.reranker import TASK as LOGIT_TASK
@@ -50,8 +52,14 @@ def save_model(path: Path, spec: Spec, parts: Parts, source: Path, card: tuple[s
         card: the model's name and training data for a new card; None writes none.
 
     Raises:
-        NotADirectoryError: `path` is a file.
+        NotADirectoryError: `path` is a file. UnsupportedModel: the network is a file that another program exported.
     """
+    for route in spec.routes.values():
+        if isinstance(route.modules[0], Exported):
+            raise UnsupportedModel(
+                f"this model's network is {route.modules[0].file}, which has no weights to save: copy its folder, or "
+                "load it without file_name"
+            )
     path = path.expanduser().resolve()
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f"{path} is a file; a model is saved as a folder")

@@ -9,6 +9,7 @@ import numpy as np
 
 from vicinal import networks
 from vicinal.backends.base import Build, Handle, Ops, Unary
+from vicinal.loading.exported import Exported
 from vicinal.loading.spec import (
     Classifier,
     Dense,
@@ -46,7 +47,9 @@ def graph(route: Route, weights: Scope, outputs: tuple[str, ...]) -> Build:
 
 
 def _apply(ops: Ops, w: Scope, module: Module, features: dict[str, Handle], x: Mapping[str, Handle]) -> None:
-    if isinstance(module, Transformer):
+    if isinstance(module, Exported):
+        features["token_embeddings"] = x["states"]
+    elif isinstance(module, Transformer):
         network = cast(networks.Network, networks.find(module.architecture))
         features["token_embeddings"] = network.tokens(ops, w, module.network, x)
     elif isinstance(module, Classifier):
