@@ -90,6 +90,7 @@ class CrossEncoder(Model):
             config_kwargs=changes,
             bare_prefix="cross-encoder",
             reader=read_classifier,
+            head=True,
         )
         spec = with_prompts(opened.parts.spec, prompts or {}, {})
         choice = choose(spec, backend, arguments.model_dtype(model_kwargs or {}, dtype), threads)

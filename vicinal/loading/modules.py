@@ -9,6 +9,7 @@ from typing import Any
 from vicinal import networks, report
 from vicinal.errors import DamagedModel, ModelWarning, UnsafeModel, UnsupportedModel
 from vicinal.loading.folder import Folder
+from vicinal.loading.model2vec import named
 from vicinal.loading.spec import (
     POOLING_MODES,
     Dense,
@@ -338,7 +339,7 @@ def _layer_norm(reading: Reading, at: str) -> LayerNorm:
 
 def _static(reading: Reading, at: str) -> StaticEmbedding:
     found = _load(reading, at)
-    table = _from_model2vec(reading, at, found) if "embeddings" in found else found.get("embedding.weight")
+    table = named(found, reading.tensors, at) if "embeddings" in found else found.get("embedding.weight")
     if table is None or table.array.ndim != 2:
         raise DamagedModel(
             f"{reading.folder.root / at}: a static model needs the tensor embedding.weight, or embeddings "
@@ -355,27 +356,6 @@ def _static(reading: Reading, at: str) -> StaticEmbedding:
     return StaticEmbedding(*table.shape)
 
 
-def _from_model2vec(reading: Reading, at: str, found: Mapping[str, Tensor]) -> Tensor:
-    """model2vec's names for a table: `embeddings`, the row of each token in `mapping`, its weight in `weights`."""
-    for name in ("embeddings", "mapping", "weights"):  # others stay, to be found unread
-        reading.tensors.pop(f"{at}/{name}", None)
-    table = found["embeddings"]
-    if (mapping := found.get("mapping")) is not None:
-        rows = mapping.array
-        if (
-            rows.ndim != 1
-            or table.array.ndim != 2
-            or rows.dtype.kind not in "iu"
-            or (rows.size and not 0 <= rows.min() <= rows.max() < len(table.array))
-        ):
-            raise DamagedModel(f"{mapping.file}: tensor mapping must give a row of embeddings for every token")
-        table = replace(table, array=table.array[rows])
-    if (weights := found.get("weights")) is not None:
-        reading.tensors[f"{at}/embedding.scale"] = replace(weights, array=weights.array.reshape(-1, 1))
-    reading.tensors[f"{at}/embedding.weight"] = table
-    return table
-
-
 _READERS: Mapping[str, Callable[[Reading, str], Module]] = {
     **dict.fromkeys(("Transformer", "BERT", "RoBERTa", "DistilBERT", "ALBERT", "CamemBERT", "XLMRoBERTa"), transformer),
     "Pooling": _pooling,
@@ -384,6 +364,11 @@ _READERS: Mapping[str, Callable[[Reading, str], Module]] = {
     "LayerNorm": _layer_norm,
     "StaticEmbedding": _static,
 }
+
+
+def handles(name: str) -> bool:
+    """Whether a module has a form here, by its class; routers aside. Dropout does nothing outside training."""
+    return name in _READERS or name == "Dropout"
 
 
 def _model2vec(reading: Reading) -> Route:
