@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.hub.test_details import files
+from tests.hub.test_listing import entry
 from tests.hub_server import Hub, Repository, isolate, model_files
+from vicinal.cli.hub import _bytes
 
 Run = Callable[..., Any]
 NAME = "someone/a-model"
@@ -69,3 +72,71 @@ def test_download_refuses_what_does_not_run(run: Run, hub: Hub) -> None:
     assert (result.exit_code, result.stdout) == (1, "")
     assert "model_type 'llava' has no network here" in result.stderr
     assert "model.safetensors" not in hub.fetched()
+
+
+def test_search(run: Run, hub: Hub) -> None:
+    hub.listing = [entry("a/1", 60.5), entry("b/2", **{"model-index": 3}), entry("c/3", safetensors=None)]
+    result = run("models", "search", "x", "--task", "retrieval", "--max-size", "500MB", "--sort", "score")
+    assert result.exit_code == 0
+    assert result.stderr == "3 models were looked at; of 1 the hub does not tell the size\n"
+    heads, one, two = [line.split("\t") for line in result.stdout.splitlines()]
+    assert heads[:3] == ["model", "score", "size"]
+    assert one == ["a/1", "60.50 (1)", "133 MB", "mit", "en", "1000", "2024-02-22", "yes: network bert"]
+    assert two[0] == "b/2"
+    assert "results (model-index) of its card are not as they should be" in two[-1]
+    found = json.loads(run("models", "search", "x", "--json").stdout)
+    assert [(model["name"], model["score"], model["tasks"]) for model in found["models"]] == [
+        ("a/1", 60.5, 1), ("b/2", None, 0), ("c/3", None, 0)
+    ]  # fmt: skip
+    hub.listing = []
+    assert run("models", "search", "x").stderr == "0 models were looked at, none of them is as asked\n"
+
+
+def test_search_that_is_not_understood(run: Run, hub: Hub) -> None:
+    result = run("models", "search", "x", "--task", "speech")
+    assert (result.exit_code, "'speech' is none of Retrieval, Reranking" in " ".join(result.stderr.split())) == (
+        2,
+        True,
+    )
+    result = run("models", "search", "x", "--max-size", "small")
+    assert (result.exit_code, "'small' is no size" in result.stderr) == (2, True)
+    assert hub.log == []
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("500MB", 500_000_000), ("1.5 gb", 1_500_000_000), ("90", 90), ("2K", 2000)]
+)
+def test_sizes(text: str, count: int) -> None:
+    assert _bytes(text) == count
+
+
+def test_show_and_compare(run: Run, hub: Hub) -> None:
+    hub.repositories[NAME].commit(files())
+    hub.repositories["b/other"] = Repository()
+    hub.repositories["b/other"].commit(files(**{"README.md": b"no card"}))
+    result = run("models", "show", NAME)
+    assert (result.exit_code, result.stderr) == (0, "")
+    for line in (
+        "dimensions     40",
+        "licence        mit",
+        "prompt         query: 'query: '",
+        "score          Retrieval: 52.77, mean of 2",
+        "                 SciFact: 71.28 (ndcg_at_10)",
+    ):
+        assert line in result.stdout.splitlines()
+    assert json.loads(run("models", "show", NAME, "--json").stdout)["card"]["scores"][0]["value"] == 71.28
+    result = run("models", "compare", NAME, NAME)
+    assert "Retrieval, mean of 2\t52.77\t52.77\n  NFCorpus\t34.26\t34.26\n" in result.stdout
+    result = run("models", "compare", NAME, "b/other")
+    assert result.stderr == (
+        "b/other: its card has no block of YAML between lines of ---\nthere is no task that all of their cards report\n"
+    )
+    found = json.loads(run("models", "compare", NAME, NAME, "--json").stdout)
+    assert found["means"]["Retrieval"]["tasks"] == 2
+    assert run("models", "compare", NAME).exit_code == 2
+
+
+def test_one_line_for_what_goes_wrong(run: Run, hub: Hub) -> None:
+    result = run("models", "show", "nobody/nothing")
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert result.stderr.startswith("error: there is no nobody/nothing at ")

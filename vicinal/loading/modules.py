@@ -28,7 +28,7 @@ from vicinal.loading.weights import Tensor
 from vicinal.networks.rotary import LONGEST
 
 # Of versions 1 to 6, in the order in which they are looked for.
-_SENTENCE_CONFIGS = tuple(
+SENTENCE_CONFIGS = tuple(
     f"sentence_{kind}_config.json"
     for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
@@ -231,7 +231,7 @@ def transformer(reading: Reading, at: str, tasks: tuple[str, ...] = ("feature-ex
             f"({', '.join(networks.known())} have one); it runs in sentence-transformers"
         )
     parsed = network.parse(config)
-    sentence = folder.optional(*(prefix + name for name in _SENTENCE_CONFIGS))
+    sentence = folder.optional(*(prefix + name for name in SENTENCE_CONFIGS))
     if sentence.get("transformer_task", tasks[0]) not in tasks:
         raise UnsupportedModel(f"{folder.root}: transformer_task {sentence['transformer_task']!r} is not handled here")
     tokenizer = read_tokenizer(folder, at, architecture, bool(sentence.get("do_lower_case")))
@@ -351,7 +351,7 @@ def _static(reading: Reading, at: str) -> StaticEmbedding:
         raise DamagedModel(
             f"{reading.folder.root / at}: the tokenizer has {tokens} tokens but its table only {table.shape[0]} rows"
         )
-    own = reading.folder.optional(f"{at}/{_SENTENCE_CONFIGS[0]}" if at else _SENTENCE_CONFIGS[0])
+    own = reading.folder.optional(f"{at}/{SENTENCE_CONFIGS[0]}" if at else SENTENCE_CONFIGS[0])
     reading.limits[at] = _limit(own.get("max_seq_length"), None, reading.folder)
     return StaticEmbedding(*table.shape)
 
