@@ -35,6 +35,7 @@ def test_the_names() -> None:
         "errors",
         "evaluation",
         "losses",
+        "mine_hard_negatives",
         "quantize_embeddings",
         "util",
     ]

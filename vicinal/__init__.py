@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vicinal.retrieval import Hit, Pipeline, Retriever
     from vicinal.sentence_transformer import SentenceTransformer
     from vicinal.similarity import SimilarityFunction, quantize_embeddings
+    from vicinal.training.mining import mine_hard_negatives
 
 __all__ = [
     "CrossEncoder",
@@ -25,6 +26,7 @@ __all__ = [
     "errors",
     "evaluation",
     "losses",
+    "mine_hard_negatives",
     "quantize_embeddings",
     "util",
 ]
@@ -36,6 +38,7 @@ _HOMES = {
     "Retriever": "vicinal.retrieval",
     "SentenceTransformer": "vicinal.sentence_transformer",
     "SimilarityFunction": "vicinal.similarity",
+    "mine_hard_negatives": "vicinal.training.mining",
     "quantize_embeddings": "vicinal.similarity",
 }
 
