@@ -27,16 +27,21 @@ def test_the_names() -> None:
     assert vicinal.__all__ == [
         "CrossEncoder",
         "Hit",
+        "InputExample",
+        "ParallelSentencesDataset",
         "Pipeline",
         "Retriever",
         "SentenceTransformer",
+        "SentencesDataset",
         "SimilarityFunction",
         "__version__",
+        "datasets",
         "errors",
         "evaluation",
         "losses",
         "mine_hard_negatives",
         "quantize_embeddings",
+        "readers",
         "util",
     ]
     assert dir(vicinal) == sorted(vicinal.__all__)

@@ -8,35 +8,45 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from vicinal import errors, evaluation, losses, util
+    from vicinal import datasets, errors, evaluation, losses, readers, util
     from vicinal.cross_encoder import CrossEncoder
+    from vicinal.datasets import ParallelSentencesDataset, SentencesDataset
     from vicinal.retrieval import Hit, Pipeline, Retriever
     from vicinal.sentence_transformer import SentenceTransformer
     from vicinal.similarity import SimilarityFunction, quantize_embeddings
     from vicinal.training.mining import mine_hard_negatives
+    from vicinal.training.readers import InputExample
 
 __all__ = [
     "CrossEncoder",
     "Hit",
+    "InputExample",
+    "ParallelSentencesDataset",
     "Pipeline",
     "Retriever",
     "SentenceTransformer",
+    "SentencesDataset",
     "SimilarityFunction",
     "__version__",
+    "datasets",
     "errors",
     "evaluation",
     "losses",
     "mine_hard_negatives",
     "quantize_embeddings",
+    "readers",
     "util",
 ]
 
 _HOMES = {
     "CrossEncoder": "vicinal.cross_encoder",
     "Hit": "vicinal.retrieval",
+    "InputExample": "vicinal.training.readers",
+    "ParallelSentencesDataset": "vicinal.datasets",
     "Pipeline": "vicinal.retrieval",
     "Retriever": "vicinal.retrieval",
     "SentenceTransformer": "vicinal.sentence_transformer",
+    "SentencesDataset": "vicinal.datasets",
     "SimilarityFunction": "vicinal.similarity",
     "mine_hard_negatives": "vicinal.training.mining",
     "quantize_embeddings": "vicinal.similarity",
