@@ -11,13 +11,20 @@ VicinalError
 ├── TextTooLong            (ValueError)         truncation="error" and a text exceeds the model's length
 ├── DimensionMismatch      (ValueError)         vectors whose lengths differ were compared
 ├── NonFiniteEmbedding     (ArithmeticError)    a vector holds nan or infinity; names the rows
-└── SpaceMismatch          (ValueError)         vectors of two embedding spaces were mixed; names both
+├── SpaceMismatch          (ValueError)         vectors of two embedding spaces were mixed; names both
+├── IndexNotFound          (FileNotFoundError)  there is no index at a path
+├── IndexExists            (FileExistsError)    something is there already, where an index would be made
+├── IndexBusy              (TimeoutError)       another process is writing to the index, and goes on
+├── DamagedIndex           (ValueError)         a file of an index is not as it was written; says what to do
+├── DuplicateId            (ValueError)         a document of that id is there already, or given twice
+└── InvalidFilter          (ValueError)         a `where` that says nothing that can be looked for
 
 VicinalWarning (UserWarning)
 ├── TruncationWarning      texts were cut to the model's length; names rows and lengths
 ├── PromptWarning          a prompt was supplied, or two were given and one was ignored
 ├── ZeroVectorWarning      a vector is all zero, so that its similarity with anything is 0
-└── ModelWarning           something about a model folder that its user should know
+├── ModelWarning           something about a model folder that its user should know
+└── IndexWarning           something about an index that its user should know, such as repaired damage
 """
 
 from __future__ import annotations
@@ -74,6 +81,39 @@ class SpaceMismatch(VicinalError, ValueError):
     """Vectors of two embedding spaces were mixed."""
 
 
+class IndexNotFound(VicinalError, FileNotFoundError):
+    """There is no index at a path."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class IndexExists(VicinalError, FileExistsError):
+    """An index, or something else, is where a new index should be made."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class IndexBusy(VicinalError, TimeoutError):
+    """Another process, or another thread, is writing to the index."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class DamagedIndex(VicinalError, ValueError):
+    """A file of an index is not as it was written."""
+
+
+class DuplicateId(VicinalError, ValueError):
+    """A document of that id is in the index already, or given twice."""
+
+
+class InvalidFilter(VicinalError, ValueError):
+    """A filter that cannot be understood."""
+
+
 class VicinalWarning(UserWarning):
     """The base of every warning that vicinal gives."""
 
@@ -92,3 +132,7 @@ class ZeroVectorWarning(VicinalWarning):
 
 class ModelWarning(VicinalWarning):
     """Something about a model folder that its user should know."""
+
+
+class IndexWarning(VicinalWarning):
+    """Something about an index that its user should know."""
