@@ -8,6 +8,8 @@ VicinalError
 ├── Unavailable            (ValueError)         a wished backend, device or dtype is not to be had here
 ├── MissingExtra           (ImportError)        an optional dependency is needed; says what to install
 ├── InvalidInput           (TypeError)          a text is not a text; names row and type
+├── InvalidData            (ValueError)         data to train on or evaluate with is not as it must be; says where
+├── DataNotFound           (FileNotFoundError)  no data set is there, or it cannot be reached; says what was looked for
 ├── TextTooLong            (ValueError)         truncation="error" and a text exceeds the model's length
 ├── DimensionMismatch      (ValueError)         vectors whose lengths differ were compared
 ├── WorkerDied             (RuntimeError)       a process of a pool ended before it gave its results
@@ -18,7 +20,8 @@ VicinalWarning (UserWarning)
 ├── TruncationWarning      texts were cut to the model's length; names rows and lengths
 ├── PromptWarning          a prompt was supplied, or two were given and one was ignored
 ├── ZeroVectorWarning      a vector is all zero, so that its similarity with anything is 0
-└── ModelWarning           something about a model folder that its user should know
+├── ModelWarning           something about a model folder that its user should know
+└── EvaluationWarning      a metric has no value on this data
 """
 
 from __future__ import annotations
@@ -59,6 +62,17 @@ class InvalidInput(VicinalError, TypeError):
     """Something that is not a text was given as one."""
 
 
+class InvalidData(VicinalError, ValueError):
+    """Data to train on or to evaluate with is not as it must be."""
+
+
+class DataNotFound(VicinalError, FileNotFoundError):
+    """A data set is not where it was looked for, or cannot be reached."""
+
+    def __str__(self) -> str:  # FileNotFoundError would show errno and file name
+        return str(self.args[0]) if self.args else ""
+
+
 class TextTooLong(VicinalError, ValueError):
     """A text exceeds the model's length and truncation="error" was asked for."""
 
@@ -97,3 +111,7 @@ class ZeroVectorWarning(VicinalWarning):
 
 class ModelWarning(VicinalWarning):
     """Something about a model folder that its user should know."""
+
+
+class EvaluationWarning(VicinalWarning):
+    """A metric has no value on this data."""
