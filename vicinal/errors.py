@@ -21,7 +21,8 @@ VicinalWarning (UserWarning)
 ├── PromptWarning          a prompt was supplied, or two were given and one was ignored
 ├── ZeroVectorWarning      a vector is all zero, so that its similarity with anything is 0
 ├── ModelWarning           something about a model folder that its user should know
-└── EvaluationWarning      a metric has no value on this data
+├── EvaluationWarning      a metric has no value on this data
+└── TrainingWarning        a setting of the training that does not do what it seems to
 """
 
 from __future__ import annotations
@@ -115,3 +116,5 @@ class ModelWarning(VicinalWarning):
 
 class EvaluationWarning(VicinalWarning):
     """A metric has no value on this data."""
+class TrainingWarning(VicinalWarning):
+    """A setting of the training does not do what it seems to."""
