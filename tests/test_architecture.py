@@ -15,7 +15,8 @@ ROOT = Path(vicinal.__file__).parent
 
 LAYERS = (
     ("cli",),
-    ("sentence_transformer",),
+    ("retrieval",),
+    ("sentence_transformer", "cross_encoder", "parallel"),
     ("model",),
     ("engine", "arguments"),
     ("backends", "text", "loading", "report"),

@@ -25,6 +25,10 @@ HEAVY = ("numpy", "torch", "transformers", "openvino", "tokenizers", "huggingfac
 
 def test_the_names() -> None:
     assert vicinal.__all__ == [
+        "CrossEncoder",
+        "Hit",
+        "Pipeline",
+        "Retriever",
         "SentenceTransformer",
         "SimilarityFunction",
         "__version__",

@@ -424,13 +424,10 @@ def test_arguments_that_are_refused(options: dict[str, Any], text: str, shared: 
         list(shared.encode_iter(["red"], **options))
 
 
-def test_devices_and_pools(shared: SentenceTransformer, alone: np.ndarray) -> None:
+def test_devices(shared: SentenceTransformer, alone: np.ndarray) -> None:
     assert_near(shared.encode(TEXTS, device="cpu"), alone)
     with pytest.raises(Unavailable, match=r"device='cuda' is not to be had: .* computes on the cpu"):
         shared.encode("red", device="cuda")
-    for several in ({"device": ["cpu", "cpu"]}, {"pool": object()}):
-        with pytest.raises(Unavailable, match="encoding in several processes is not in this version"):
-            shared.encode("red", **several)
 
 
 @pytest.mark.parametrize("call", ["encode", "encode_query", "encode_document", "encode_iter"])
@@ -499,10 +496,10 @@ def test_a_familys_prompts_are_supplied_and_said_once(tmp_path: Path) -> None:
     """e5 models were trained with prompts that their files do not state."""
     folder = tiny.write_bert(tmp_path / "e5-small-v2")
     model = load(folder)
-    with pytest.warns(PromptWarning, match="was trained with the prompt 'query: ' for querys?") as caught:
+    with pytest.warns(PromptWarning, match="was trained with the prompt 'query: ' for every query") as caught:
         found = model.encode_query("red apple")
     assert caught[0].filename == __file__
-    with pytest.warns(PromptWarning, match="'passage: ' for documents"):
+    with pytest.warns(PromptWarning, match="'passage: ' for every document"):
         model.encode_document("red")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -706,7 +703,6 @@ def test_setters_in_two_threads_lose_nothing(model: SentenceTransformer) -> None
     ("options", "error", "text"),
     [
         ({"device": "cuda"}, Unavailable, "device='cuda' is not to be had"),
-        ({"device": ["cpu", "cpu"]}, Unavailable, "encoding in several processes is not in this version"),
         ({"backend": "torch"}, Unavailable, 'backend="torch" is not in this version of vicinal; use "openvino"'),
         ({"backend": "onnx"}, Unavailable, 'backend="onnx" is not in this version'),
         ({"backend": "tensorflow"}, ValueError, "backend must be .*, not 'tensorflow'"),

@@ -9,12 +9,29 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from vicinal import errors, util
+    from vicinal.cross_encoder import CrossEncoder
+    from vicinal.retrieval import Hit, Pipeline, Retriever
     from vicinal.sentence_transformer import SentenceTransformer
     from vicinal.similarity import SimilarityFunction, quantize_embeddings
 
-__all__ = ["SentenceTransformer", "SimilarityFunction", "__version__", "errors", "quantize_embeddings", "util"]
+__all__ = [
+    "CrossEncoder",
+    "Hit",
+    "Pipeline",
+    "Retriever",
+    "SentenceTransformer",
+    "SimilarityFunction",
+    "__version__",
+    "errors",
+    "quantize_embeddings",
+    "util",
+]
 
 _HOMES = {
+    "CrossEncoder": "vicinal.cross_encoder",
+    "Hit": "vicinal.retrieval",
+    "Pipeline": "vicinal.retrieval",
+    "Retriever": "vicinal.retrieval",
     "SentenceTransformer": "vicinal.sentence_transformer",
     "SimilarityFunction": "vicinal.similarity",
     "quantize_embeddings": "vicinal.similarity",

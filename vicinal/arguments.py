@@ -19,14 +19,12 @@ NOTHING: Any = object()
 """Stands for an argument that was not given, where None is a value."""
 
 
-def only_cpu(device: Any, pool: Any = None) -> None:
+def only_cpu(device: Any) -> None:
     """There is one device.
 
     Raises:
-        Unavailable: another one is asked for, or a pool of processes.
+        Unavailable: another one is asked for.
     """
-    if isinstance(device, (list, tuple)) or pool is not None:
-        raise Unavailable("encoding in several processes is not in this version of vicinal; leave device and pool out")
     if device is not None and str(device) not in ("cpu", "cpu:0"):
         raise Unavailable(f"device={str(device)!r} is not to be had: this version of vicinal computes on the cpu")
 
@@ -91,14 +89,24 @@ def max_length(kwargs: Mapping[str, Any]) -> int | None:
     return kwargs.get("model_max_length")
 
 
-def states_only(out: Any, precision: Any, tensor: bool, normalize: bool) -> None:
+def chunks(chunk_size: Any) -> None:
+    """How many texts a process is given at a time.
+
+    Raises:
+        ValueError: it is no positive number.
+    """
+    if chunk_size is not None and (type(chunk_size) is not int or chunk_size < 1):
+        raise ValueError(f"chunk_size must be a positive integer or None, not {chunk_size!r}")
+
+
+def states_only(out: Any, precision: Any, tensor: bool, normalize: bool, pool: Any) -> None:
     """What has no meaning for token vectors.
 
     Raises:
         ValueError: one of these is given.
     """
     given = {"out": out is not None, "precision": precision != "float32", "convert_to_tensor": tensor,
-             "normalize_embeddings": normalize}  # fmt: skip
+             "normalize_embeddings": normalize, "pool": pool is not None}  # fmt: skip
     if names := [name for name, there in given.items() if there]:
         raise ValueError(f"{', '.join(names)}: only for output_value='sentence_embedding'")
 

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,14 @@ from vicinal.loading.modules import Parts
 from vicinal.loading.spec import Normalize, Route, StaticEmbedding
 from vicinal.loading.weights import Scope, Tensor
 from vicinal.networks.heads import after_tokens, graph
-from vicinal.text.tokens import Text, TextTokenizer, Tokens
+from vicinal.text.pairs import longest_first
+from vicinal.text.tokens import Cut, Text, TextTokenizer, Tokens
 from vicinal.text.words import WordCache
 
-_PORTION, _CHARACTERS = 4096, 1 << 24
-"""Texts that are sorted by length together: at most so many, and of about so many characters."""
+_PORTION = 4096
+"""Texts that are sorted by length together."""
+_CHARACTERS = 1 << 24
+"""Of texts that are drawn from a stream before their vectors are given."""
 _WINDOW = 512
 """Texts that are tokenized together, while those of the window before are computed."""
 _ANY = 1 << 30
@@ -41,11 +45,13 @@ class Job:
         route: the modules that its texts go through.
         outputs: of the graph, see `networks.heads.graph`.
         bounds: of its batches.
+        cut: which text of a pair loses how much.
     """
 
     route: Route
     outputs: tuple[str, ...]
     bounds: Bounds
+    cut: Cut = longest_first
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +68,12 @@ class Window:
 
 
 def portions(texts: Iterator[Text]) -> Iterator[list[Text]]:
-    """Consecutive texts, as many as are held at once whatever the stream's length and theirs."""
+    """Consecutive texts of a stream, as many as are held at once, whatever their length."""
     portion: list[Text] = []
     characters = 0
     for text in texts:
         portion.append(text)
-        characters += _length(text)
+        characters += len(text) if isinstance(text, str) else len(text[0]) + len(text[1])
         if len(portion) == _PORTION or characters >= _CHARACTERS:
             yield portion
             portion, characters = [], 0
@@ -75,21 +81,15 @@ def portions(texts: Iterator[Text]) -> Iterator[list[Text]]:
         yield portion
 
 
-def _length(text: Text) -> int:
-    return len(text) if isinstance(text, str) else len(text[0]) + len(text[1])
-
-
 def _sorted(texts: Iterator[Text]) -> Iterator[tuple[NDArray[np.int64], list[Text]]]:
     """Windows of like length, longest first within a portion: little padding, though each is batched by itself."""
     start = 0
-    for portion in portions(texts):
-        if len(portion) <= _WINDOW:  # batches sort it anyway
-            yield np.arange(start, start + len(portion)), portion
-        else:
-            order = np.argsort(np.fromiter((-_length(text) for text in portion), np.int64), kind="stable")
-            for i in range(0, len(portion), _WINDOW):
-                rows = order[i : i + _WINDOW]
-                yield rows + start, [portion[row] for row in rows]
+    while portion := list(islice(texts, _PORTION)):
+        lengths = [len(text) if isinstance(text, str) else len(text[0]) + len(text[1]) for text in portion]
+        order = np.argsort(np.negative(lengths), kind="stable")
+        for i in range(0, len(portion), _WINDOW):
+            rows = order[i : i + _WINDOW]
+            yield rows + start, [portion[row] for row in rows]
         start += len(portion)
 
 
@@ -118,10 +118,11 @@ class Engine:
                 ids = WordCache(file.tokenizer).ids if splits else None
                 tokenizer = TextTokenizer(file.tokenizer, first.tokens, _ANY, False, file.keep_end, splits, ids)
             else:
-                rows, types = first.network.vocab_size, first.network.type_vocab_size  # type: ignore[union-attr]
+                network = first.network  # type: ignore[union-attr]
+                rows, types = network.vocab_size, network.type_vocab_size or _ANY
                 tokenizer = TextTokenizer(file.tokenizer, rows, types, True, file.keep_end, splits)
             self._tokenizers[at] = tokenizer
-            self._program(route, ("sentence_embedding",))
+            self._program(route, (route.output,))
         if checked:
             check_unread(parts.spec, self._weights)
 
@@ -151,24 +152,24 @@ class Engine:
         table = w.tensor("weight", first.tokens, first.width)
         return StaticProgram(table, w.find("scale", first.tokens, 1), normalize=bool(others))
 
-    def windows(self, texts: Iterator[Text], route: Route) -> Iterator[Window]:
+    def windows(self, texts: Iterator[Text], job: Job) -> Iterator[Window]:
         """Tokenize texts window by window, one window ahead of the caller, on a thread of its own.
 
         The iterator is drawn from in the caller's thread. A single window is tokenized in place.
         """
-        tokenize, limit = self._tokenizers[route.folders[0]], route.max_length
-        coming = _sorted(texts)
-        rows, portion = next(coming, (None, []))
+        tokenize, limit = self._tokenizers[job.route.folders[0]], job.route.max_length
+        few = list(islice(texts, _WINDOW + 1))
+        if len(few) <= _WINDOW:  # batches sort them
+            if few:
+                yield Window(np.arange(len(few)), tokenize(few, limit, job.cut))
+            return
+        coming = _sorted(chain(few, texts))
+        rows, portion = next(coming)
         after = next(coming, None)
-        if rows is None:
-            return
-        if after is None:
-            yield Window(rows, tokenize(portion, limit))
-            return
         with ThreadPoolExecutor(1, "vicinal-tokenizer") as ahead:
-            current = ahead.submit(tokenize, portion, limit)
+            current = ahead.submit(tokenize, portion, limit, job.cut)
             while after is not None:
-                following = ahead.submit(tokenize, after[1], limit)
+                following = ahead.submit(tokenize, after[1], limit, job.cut)
                 yield Window(rows, current.result())
                 rows, current, after = after[0], following, next(coming, None)
             yield Window(rows, current.result())
@@ -184,7 +185,7 @@ class Engine:
         program = self._programs.get(key) or self._program(job.route, job.outputs)
         under_way: deque[tuple[NDArray[np.int64], Any]] = deque()
         try:
-            for window in self.windows(texts, job.route):
+            for window in self.windows(texts, job):
                 yield window, None, {}
                 for rows, feeds in program.batches(window.tokens, job.bounds, program.inputs):
                     while (pending := program.start(feeds, wait=not under_way)) is None:

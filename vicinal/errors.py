@@ -8,8 +8,11 @@ VicinalError
 ├── Unavailable            (ValueError)         a wished backend, device or dtype is not to be had here
 ├── MissingExtra           (ImportError)        an optional dependency is needed; says what to install
 ├── InvalidInput           (TypeError)          a text is not a text; names row and type
+├── InvalidData            (ValueError)         data to train on or evaluate with is not as it must be; says where
+├── DataNotFound           (FileNotFoundError)  no data set is there, or it cannot be reached; says what was looked for
 ├── TextTooLong            (ValueError)         truncation="error" and a text exceeds the model's length
 ├── DimensionMismatch      (ValueError)         vectors whose lengths differ were compared
+├── WorkerDied             (RuntimeError)       a process of a pool ended before it gave its results
 ├── NonFiniteEmbedding     (ArithmeticError)    a vector holds nan or infinity; names the rows
 ├── SpaceMismatch          (ValueError)         vectors of two embedding spaces were mixed; names both
 ├── IndexNotFound          (FileNotFoundError)  there is no index at a path
@@ -24,7 +27,9 @@ VicinalWarning (UserWarning)
 ├── PromptWarning          a prompt was supplied, or two were given and one was ignored
 ├── ZeroVectorWarning      a vector is all zero, so that its similarity with anything is 0
 ├── ModelWarning           something about a model folder that its user should know
-└── IndexWarning           something about an index that its user should know, such as repaired damage
+├── EvaluationWarning      a metric has no value on this data
+├── IndexWarning           something about an index that its user should know, such as repaired damage
+└── TrainingWarning        a setting of the training that does not do what it seems to
 """
 
 from __future__ import annotations
@@ -65,6 +70,17 @@ class InvalidInput(VicinalError, TypeError):
     """Something that is not a text was given as one."""
 
 
+class InvalidData(VicinalError, ValueError):
+    """Data to train on or to evaluate with is not as it must be."""
+
+
+class DataNotFound(VicinalError, FileNotFoundError):
+    """A data set is not where it was looked for, or cannot be reached."""
+
+    def __str__(self) -> str:  # FileNotFoundError would show errno and file name
+        return str(self.args[0]) if self.args else ""
+
+
 class TextTooLong(VicinalError, ValueError):
     """A text exceeds the model's length and truncation="error" was asked for."""
 
@@ -75,6 +91,10 @@ class DimensionMismatch(VicinalError, ValueError):
 
 class NonFiniteEmbedding(VicinalError, ArithmeticError):
     """The model produced nan or infinity."""
+
+
+class WorkerDied(VicinalError, RuntimeError):
+    """A process of a pool ended before it gave its results."""
 
 
 class SpaceMismatch(VicinalError, ValueError):
@@ -136,3 +156,11 @@ class ModelWarning(VicinalWarning):
 
 class IndexWarning(VicinalWarning):
     """Something about an index that its user should know."""
+
+
+class EvaluationWarning(VicinalWarning):
+    """A metric has no value on this data."""
+
+
+class TrainingWarning(VicinalWarning):
+    """A setting of the training does not do what it seems to."""

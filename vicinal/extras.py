@@ -7,7 +7,14 @@ from types import ModuleType
 
 from vicinal.errors import MissingExtra
 
-_MODULES = {"torch": "torch", "parquet": "pyarrow"}
+_MODULES = {
+    "bm25": "bm25s",
+    "faiss": "faiss",
+    "parquet": "pyarrow",
+    "plot": "matplotlib",
+    "torch": "torch",
+    "train": "datasets",
+}
 
 
 def require(extra: str, purpose: str) -> ModuleType:

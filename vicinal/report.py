@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -17,15 +18,24 @@ if TYPE_CHECKING:
     from vicinal.engine import Window
     from vicinal.text.tokens import Text
 
+TALKATIVE = (logging.INFO, logging.DEBUG)
+"""Levels of the logger at which progress is shown without being asked for."""
 _NAMED = 5
 """Rows that a message names before it only counts."""
 
 
-def bar(total: int) -> Any:
+def shown(progress: bool | None) -> bool:
+    """Whether a progress bar is: None is where the logger "vicinal" is at INFO or DEBUG."""
+    if progress is None:
+        return logging.getLogger("vicinal").getEffectiveLevel() in TALKATIVE
+    return progress
+
+
+def bar(total: int, what: str = "Encoding") -> Any:
     """A progress bar over texts."""
     from tqdm.auto import tqdm
 
-    return tqdm(total=total, unit="text", desc="Encoding", file=sys.stderr)
+    return tqdm(total=total, unit="text", desc=what, file=sys.stderr)
 
 
 def warn(message: str, category: type[Warning]) -> None:

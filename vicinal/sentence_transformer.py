@@ -22,6 +22,7 @@ from vicinal.extras import require
 from vicinal.loading.modules import with_prompts
 from vicinal.loading.opening import open_model
 from vicinal.model import Model
+from vicinal.parallel import Parallel, checked_pool
 from vicinal.similarity import SimilarityFunction
 from vicinal.text.inputs import read, resolve_prompt, stream
 from vicinal.text.tokens import HalfCharacter, Text, everything
@@ -34,7 +35,7 @@ _BATCH_TOKENS = {"openvino": 1024, "numpy": 8192}
 """Padded tokens of a batch where the caller does not say: what kept both backends busiest (docs/benchmarks.md)."""
 
 
-class SentenceTransformer(Model):
+class SentenceTransformer(Parallel, Model):
     """A model that turns texts into vectors whose nearness is nearness of meaning.
 
     Args:
@@ -126,7 +127,7 @@ class SentenceTransformer(Model):
         precision: Precision = "float32",
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
-        device: str | None = None,
+        device: str | Sequence[str] | None = None,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
         pool: Any = None,
@@ -152,6 +153,9 @@ class SentenceTransformer(Model):
             convert_to_numpy, convert_to_tensor: one array, or one tensor; a list of arrays where both are false.
             normalize_embeddings: scale to length 1.
             truncate_dim: keep so many leading dimensions (before normalising).
+            device: "cpu"; a list of devices starts a process for each, for this call.
+            pool: processes from `start_multi_process_pool`, which share the texts.
+            chunk_size: texts that a process is given at a time.
             task: the route of a model that has several.
             batch_tokens: padded tokens of a batch: what bounds the memory, whatever the lengths.
             truncation: what happens when a text is longer than the model's limit and loses its end.
@@ -168,8 +172,15 @@ class SentenceTransformer(Model):
             raise TypeError("encode() needs texts: encode(inputs)")
         if convert_to_tensor:
             require("torch", "convert_to_tensor=True")
-        if device is not None or pool is not None or chunk_size is not None:
-            arguments.only_cpu(device, pool)
+        if isinstance(device, (list, tuple)):
+            with self.start_multi_process_pool(device) as own:
+                return self.encode(
+                    inputs, prompt_name, prompt, batch_size, show_progress_bar, output_value, precision,
+                    convert_to_numpy, convert_to_tensor, None, normalize_embeddings, truncate_dim, own, chunk_size,
+                    task=task, batch_tokens=batch_tokens, truncation=truncation, out=out, sentences=sentences,
+                )  # fmt: skip
+        if device is not None:
+            arguments.only_cpu(device)
         if batch_size is not None or batch_tokens is not None or truncation not in TRUNCATIONS:
             arguments.batching(batch_size, batch_tokens, truncation)
         spec = self._spec
@@ -181,7 +192,7 @@ class SentenceTransformer(Model):
             arguments.dims(truncate_dim)
         dims = min(truncate_dim or spec.truncate_dim or route.width, route.width)
         if output_value != "sentence_embedding":
-            arguments.states_only(out, precision, convert_to_tensor, normalize_embeddings)
+            arguments.states_only(out, precision, convert_to_tensor, normalize_embeddings, pool)
             job = replace(job, outputs=("token_embeddings", *_ENCODED))
             try:
                 return self._states(texts, job, output_value, single, truncation, dims)
@@ -191,7 +202,12 @@ class SentenceTransformer(Model):
             vectors = np.empty((len(texts), dims), np.float32)
         else:
             vectors = arguments.fillable(out, (len(texts), dims), precision)
-        if texts:
+        if pool is not None:
+            arguments.chunks(chunk_size)
+            checked_pool(pool).fill(
+                vectors, texts, job, normalize_embeddings, truncation, show_progress_bar, chunk_size
+            )
+        elif texts:
             try:
                 self._fill(vectors, texts, job, normalize_embeddings, truncation, show_progress_bar)
             except HalfCharacter as error:
@@ -228,8 +244,8 @@ class SentenceTransformer(Model):
             inverse, places = arguments.places(unique, texts)
         cut: list[tuple[int, int]] = []
         zero: list[int] = []
-        shown = logger.getEffectiveLevel() in (logging.INFO, logging.DEBUG) if progress is None else progress
-        bar = report.bar(len(unique)) if shown else None
+        wished = logger.getEffectiveLevel() in report.TALKATIVE if progress is None else progress
+        bar = report.bar(len(unique)) if wished else None
         dims, limit = vectors.shape[1], job.route.max_length
         for window, rows, arrays in self._engine.run(iter(unique), job):
             if rows is None:  # a window begins
@@ -285,8 +301,8 @@ class SentenceTransformer(Model):
         name = next((name for name in names if prompts.get(name)), next((n for n in names if n in prompts), None))
         if name is not None and self._supplied.pop(name, None) == prompts[name]:
             report.warn(
-                f"{self.name} was trained with the prompt {prompts[name]!r} for {name}s, which its files do not state; "
-                f"it is put in front. prompts={{{name!r}: ''}} disables it.",
+                f"{self.name} was trained with the prompt {prompts[name]!r} for every {name}, which its files do not "
+                f"state; it is put in front. prompts={{{name!r}: ...}} sets another, '' none.",
                 PromptWarning,
             )
         return name

@@ -51,22 +51,32 @@ class OpenVinoOps:
         if not isinstance(value, Tensor):
             return op.constant(np.asarray(value))
         if id(value) not in self._nodes:
-            self.kept.append(value)
-            self._nodes[id(value)] = self._shared(value)
+            self._nodes[id(value)] = self._widened(self._stored(value), value)
         return self._nodes[id(value)]
 
-    def _shared(self, tensor: Tensor) -> Node:
-        """A constant over the checkpoint's own memory."""
-        if tensor.dtype == "BF16":
-            bits = ov.Tensor(tensor.array, list(tensor.shape), ov.Type.bf16)
-            self.kept.append(bits)
-            node = ov.op.Constant(bits, shared_memory=True)
-        else:
-            node = ov.op.Constant(tensor.array, shared_memory=True)
-        return node if tensor.dtype in ("F32", "I64", "I32") else op.convert(node, "f32")
+    def _stored(self, tensor: Tensor) -> Node:
+        """A constant over the checkpoint's own memory, of its own type."""
+        self.kept.append(tensor)
+        if tensor.dtype != "BF16":
+            return ov.op.Constant(tensor.array, shared_memory=True)
+        bits = ov.Tensor(tensor.array, list(tensor.shape), ov.Type.bf16)
+        self.kept.append(bits)
+        return ov.op.Constant(bits, shared_memory=True)
+
+    def _widened(self, node: Node, tensor: Tensor) -> Node:
+        if tensor.dtype in ("F32", "I64", "I32"):
+            return node
+        node = op.convert(node, "f32")
+        if tensor.dtype in ("BF16", "F16") and len(tensor.shape) > 1:
+            # Marked as what undoes a compression, so that the plugin leaves the constant as it is and makes no float32
+            # copy of it: a checkpoint's two bytes a number then have only the kernels' own layout beside them.
+            node.get_rt_info()["decompression_0"] = True
+        return node
 
     def embed(self, table: Any, ids: Node) -> Node:
-        return op.gather(self._node(table), ids, self._axes(0))
+        if not isinstance(table, Tensor):
+            return op.gather(table, ids, self._axes(0))
+        return self._widened(op.gather(self._stored(table), ids, self._axes(0)), table)  # widen what is read alone
 
     def _spread(self, x: Node, like: Node) -> Node:
         lead = op.slice(op.shape_of(like), self._axes([0]), self._axes([-1]), self._axes([1]))

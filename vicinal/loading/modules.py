@@ -14,6 +14,7 @@ from vicinal.loading.spec import (
     Dense,
     LayerNorm,
     Module,
+    NetworkConfig,
     Normalize,
     Pooling,
     Route,
@@ -23,6 +24,7 @@ from vicinal.loading.spec import (
 )
 from vicinal.loading.tokenizer import TokenizerFile, read_tokenizer
 from vicinal.loading.weights import Tensor
+from vicinal.networks.rotary import LONGEST
 
 # Of versions 1 to 6, in the order in which they are looked for.
 _SENTENCE_CONFIGS = tuple(
@@ -69,7 +71,7 @@ class Parts:
 
 
 @dataclass
-class _Reading:
+class Reading:
     """What is known while a folder is read."""
 
     folder: Folder
@@ -93,7 +95,7 @@ def read_model(
         DamagedModel: a file is missing or cannot be read. UnsupportedModel: a module cannot be run here.
         UnsafeModel: a module is code of the folder's own, or lies outside it.
     """
-    reading = _Reading(folder, config_overrides, {}, {}, {}, weights)
+    reading = Reading(folder, config_overrides, {}, {}, {}, weights)
     settings = folder.optional("config_sentence_transformers.json")
     kind = settings.get("model_type", "SentenceTransformer")
     if kind != "SentenceTransformer":
@@ -104,10 +106,10 @@ def read_model(
         routes, default = {"": _model2vec(reading)}, ""
     else:
         routes, default = {"": _plain(reading)}, ""
-    return Parts(_spec(folder, settings, routes, default), reading.tensors, reading.tokenizers)
+    return Parts(read_settings(folder, settings, routes, default), reading.tensors, reading.tokenizers)
 
 
-def _spec(folder: Folder, settings: Mapping[str, Any], routes: dict[str, Route], default: str | None) -> Spec:
+def read_settings(folder: Folder, settings: Mapping[str, Any], routes: dict[str, Route], default: str | None) -> Spec:
     """The settings of config_sentence_transformers.json, checked."""
     prompts, name = settings.get("prompts") or {}, settings.get("default_prompt_name")
     similarity, dims = settings.get("similarity_fn_name") or "cosine", settings.get("truncate_dim")
@@ -124,7 +126,7 @@ def _spec(folder: Folder, settings: Mapping[str, Any], routes: dict[str, Route],
     return Spec(routes, default, stated, name, similarity, dims)
 
 
-def _routes(reading: _Reading) -> tuple[dict[str, Route], str | None]:
+def _routes(reading: Reading) -> tuple[dict[str, Route], str | None]:
     """The routes that modules.json describes: one, or those of a router followed by what comes after it."""
     entries = reading.folder.json("modules.json")
     path = reading.folder.path("modules.json")
@@ -158,7 +160,7 @@ def _routes(reading: _Reading) -> tuple[dict[str, Route], str | None]:
     return {task: _route(reading, [*steps, *listed[1:]]) for task, steps in branches.items()}, default
 
 
-def _route(reading: _Reading, listed: list[tuple[str, str]]) -> Route:
+def _route(reading: Reading, listed: list[tuple[str, str]]) -> Route:
     modules, folders = [], []
     for kind, at in listed:
         name = class_name(kind, reading.folder.path("modules.json"))
@@ -191,7 +193,7 @@ def class_name(kind: str, path: object) -> str:
     )
 
 
-def _module(reading: _Reading, name: str, at: str) -> Module | None:
+def _module(reading: Reading, name: str, at: str) -> Module | None:
     read = _READERS.get(name)
     if read is not None:
         return read(reading, at)
@@ -204,18 +206,19 @@ def _module(reading: _Reading, name: str, at: str) -> Module | None:
     raise UnsupportedModel(f"{reading.folder.root} has a module of the unknown type {name!r}")
 
 
-def _config(reading: _Reading, at: str) -> dict[str, Any]:
+def _config(reading: Reading, at: str) -> dict[str, Any]:
     return reading.folder.mapping(f"{at}/config.json" if at else "config.json")
 
 
-def _load(reading: _Reading, at: str) -> dict[str, Tensor]:
+def _load(reading: Reading, at: str) -> dict[str, Tensor]:
     """A module's tensors, also put into the model's."""
     found = reading.weights(reading.folder, at)
     reading.tensors.update({f"{at}/{name}": tensor for name, tensor in found.items()})
     return found
 
 
-def _transformer(reading: _Reading, at: str) -> Transformer:
+def transformer(reading: Reading, at: str, tasks: tuple[str, ...] = ("feature-extraction",)) -> Transformer:
+    """Read the network in the subfolder `at`, whose files may state one of these tasks."""
     folder, prefix = reading.folder, f"{at}/" if at else ""
     config = {**folder.mapping(f"{prefix}config.json"), **reading.overrides}
     architecture = str(config.get("model_type"))
@@ -228,12 +231,11 @@ def _transformer(reading: _Reading, at: str) -> Transformer:
         )
     parsed = network.parse(config)
     sentence = folder.optional(*(prefix + name for name in _SENTENCE_CONFIGS))
-    if sentence.get("transformer_task", "feature-extraction") != "feature-extraction":
+    if sentence.get("transformer_task", tasks[0]) not in tasks:
         raise UnsupportedModel(f"{folder.root}: transformer_task {sentence['transformer_task']!r} is not handled here")
     tokenizer = read_tokenizer(folder, at, architecture, bool(sentence.get("do_lower_case")))
     reading.tokenizers[at] = tokenizer
-    stated = sentence.get("max_seq_length") or tokenizer.config.get("model_max_length")
-    reading.limits[at] = _limit(stated, parsed.max_tokens, folder)
+    parsed, reading.limits[at] = _lengths(parsed, sentence.get("max_seq_length"), tokenizer, folder)
     found = _load(reading, at)
     _unprefix(reading.tensors, found, at, network.ANCHOR)
     return Transformer(architecture, config, parsed)
@@ -247,6 +249,22 @@ def _unprefix(tensors: dict[str, Tensor], found: Mapping[str, Tensor], at: str, 
         for name in found:
             tensor = tensors.pop(f"{at}/{name}")
             tensors[f"{at}/{name.removeprefix(prefix)}"] = tensor
+
+
+def _lengths(parsed: Any, stated: Any, tokenizer: TokenizerFile, folder: Folder) -> tuple[NetworkConfig, int | None]:
+    """The network's configuration and the tokens that a text may have.
+
+    A table of positions ends; rotary ones go on, as far as the sentence configuration says. What the tokenizer's file
+    says bounds them only from above: it often stands for no bound at all.
+    """
+    own = tokenizer.config.get("model_max_length")
+    if not getattr(parsed, "stretches", False):
+        return parsed, _limit(stated or own, parsed.max_tokens, folder)
+    limit = _limit(stated or own, None, folder)
+    if limit is None or (not stated and limit > parsed.max_tokens):
+        return parsed, parsed.max_tokens
+    limit = _limit(limit, LONGEST, folder)
+    return replace(parsed, max_tokens=max(limit or 0, parsed.max_tokens)), limit
 
 
 def _limit(stated: Any, allowed: int | None, folder: Folder) -> int | None:
@@ -265,7 +283,7 @@ def _limit(stated: Any, allowed: int | None, folder: Folder) -> int | None:
     return stated
 
 
-def _pooling(reading: _Reading, at: str) -> Pooling:
+def _pooling(reading: Reading, at: str) -> Pooling:
     config = _config(reading, at)
     width = config.get("embedding_dimension", config.get("word_embedding_dimension"))
     where = f"{reading.folder.root / at / 'config.json'}"
@@ -281,7 +299,7 @@ def _pooling(reading: _Reading, at: str) -> Pooling:
     return Pooling(width, tuple(modes), bool(config.get("include_prompt", True)))
 
 
-def _dense(reading: _Reading, at: str) -> Dense:
+def _dense(reading: Reading, at: str) -> Dense:
     config, where = _config(reading, at), f"{reading.folder.root / at / 'config.json'}"
     stated = str(config.get("activation_function") or "torch.nn.modules.activation.Tanh")
     names = {path.rpartition(".")[2]: kind for path, kind in DENSE_ACTIVATIONS.items()}
@@ -304,13 +322,13 @@ def _dense(reading: _Reading, at: str) -> Dense:
     )
 
 
-def _normalize(reading: _Reading, at: str) -> Normalize:
+def _normalize(reading: Reading, at: str) -> Normalize:
     config = reading.folder.optional(f"{at}/config.json") if at else {}
     source = str(config.get("module_input_name") or "sentence_embedding")
     return Normalize(source, str(config.get("module_output_name") or source))
 
 
-def _layer_norm(reading: _Reading, at: str) -> LayerNorm:
+def _layer_norm(reading: Reading, at: str) -> LayerNorm:
     _load(reading, at)
     width = _config(reading, at).get("dimension")
     if type(width) is not int or width <= 0:
@@ -318,7 +336,7 @@ def _layer_norm(reading: _Reading, at: str) -> LayerNorm:
     return LayerNorm(width)
 
 
-def _static(reading: _Reading, at: str) -> StaticEmbedding:
+def _static(reading: Reading, at: str) -> StaticEmbedding:
     found = _load(reading, at)
     table = _from_model2vec(reading, at, found) if "embeddings" in found else found.get("embedding.weight")
     if table is None or table.array.ndim != 2:
@@ -337,7 +355,7 @@ def _static(reading: _Reading, at: str) -> StaticEmbedding:
     return StaticEmbedding(*table.shape)
 
 
-def _from_model2vec(reading: _Reading, at: str, found: Mapping[str, Tensor]) -> Tensor:
+def _from_model2vec(reading: Reading, at: str, found: Mapping[str, Tensor]) -> Tensor:
     """model2vec's names for a table: `embeddings`, the row of each token in `mapping`, its weight in `weights`."""
     for name in ("embeddings", "mapping", "weights"):  # others stay, to be found unread
         reading.tensors.pop(f"{at}/{name}", None)
@@ -358,10 +376,8 @@ def _from_model2vec(reading: _Reading, at: str, found: Mapping[str, Tensor]) -> 
     return table
 
 
-_READERS: Mapping[str, Callable[[_Reading, str], Module]] = {
-    **dict.fromkeys(
-        ("Transformer", "BERT", "RoBERTa", "DistilBERT", "ALBERT", "CamemBERT", "XLMRoBERTa"), _transformer
-    ),
+_READERS: Mapping[str, Callable[[Reading, str], Module]] = {
+    **dict.fromkeys(("Transformer", "BERT", "RoBERTa", "DistilBERT", "ALBERT", "CamemBERT", "XLMRoBERTa"), transformer),
     "Pooling": _pooling,
     "Dense": _dense,
     "Normalize": _normalize,
@@ -370,7 +386,7 @@ _READERS: Mapping[str, Callable[[_Reading, str], Module]] = {
 }
 
 
-def _model2vec(reading: _Reading) -> Route:
+def _model2vec(reading: Reading) -> Route:
     """model2vec's own folder: a table `embeddings`, an option to normalise."""
     config = reading.folder.mapping("config.json")
     module = _static(reading, "")
@@ -378,20 +394,20 @@ def _model2vec(reading: _Reading) -> Route:
     return Route(modules, ("", "1_Normalize")[: len(modules)], reading.limits[""])
 
 
-def _plain(reading: _Reading) -> Route:
+def _plain(reading: Reading) -> Route:
     """A transformer's folder without modules.json: mean pooling, or the last token of a causal model."""
     if not reading.folder.has("config.json"):
         raise DamagedModel(f"{reading.folder.root} has neither modules.json nor config.json: no model, or incomplete")
-    transformer = _transformer(reading, "")
-    names = transformer.config.get("architectures") or [""]
-    causal = str(names[0]).endswith("ForCausalLM") and transformer.config.get("is_causal") is not False
+    network = transformer(reading, "")
+    names = network.config.get("architectures") or [""]
+    causal = str(names[0]).endswith("ForCausalLM") and network.config.get("is_causal") is not False
     mode = "lasttoken" if causal else "mean"
     report.warn(
         f"{reading.folder.root} has no modules.json, so nothing says how token vectors become a text's: "
         f"{mode} pooling is taken. If the model was trained otherwise, its vectors are not what they should be.",
         ModelWarning,
     )
-    return Route((transformer, Pooling(int(transformer.config["hidden_size"]), (mode,))), ("", "1_Pooling"),
+    return Route((network, Pooling(network.network.hidden_size, (mode,))), ("", "1_Pooling"),
                  reading.limits[""])  # fmt: skip
 
 

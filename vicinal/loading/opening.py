@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,11 @@ from vicinal.loading.folder import Folder
 from vicinal.loading.locate import Located, locate
 from vicinal.loading.modules import Parts, read_model
 from vicinal.loading.spec import Route, Transformer
+from vicinal.loading.weights import Tensor
 from vicinal.text.families import family_prompts
+
+Reader = Callable[[Folder, Callable[[Folder, str], dict[str, Tensor]], Mapping[str, Any]], Parts]
+"""Reads a folder, given what reads the tensors in it and the user's changes to its configuration."""
 
 BUNDLED = Path(__file__).parent.parent / "bundled" / "model"
 BUNDLED_NAME = "vicinal-static-en"
@@ -42,8 +46,14 @@ def open_model(
     cache_folder: str | os.PathLike[str] | None,
     local_files_only: bool,
     config_kwargs: Mapping[str, Any],
+    bare_prefix: str = "sentence-transformers",
+    reader: Reader = read_model,
 ) -> Opened:
     """Find a model and read it; None is the bundled one.
+
+    Args:
+        bare_prefix: the organisation that a bare name belongs to.
+        reader: of its folder.
 
     Raises:
         ModelNotFound: no place has it. DamagedModel, UnsupportedModel, UnsafeModel: it cannot be read.
@@ -52,9 +62,14 @@ def open_model(
         located = Located(BUNDLED, BUNDLED_NAME, "bundled", None)
     else:
         located = locate(
-            name, revision=revision, token=token, cache_folder=cache_folder, local_files_only=local_files_only
+            name,
+            revision=revision,
+            token=token,
+            cache_folder=cache_folder,
+            local_files_only=local_files_only,
+            bare_prefix=bare_prefix,
         )
-    parts = read_model(Folder(located.folder), read_weights, config_kwargs)
+    parts = reader(Folder(located.folder), read_weights, config_kwargs)
     stated = {key for key, prompt in parts.spec.prompts.items() if prompt}
     if stated & {"document", "passage", "corpus"}:
         stated |= {"document", "passage", "corpus"}

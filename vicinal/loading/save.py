@@ -11,9 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import vicinal
+from vicinal.loading.classifier import TASK, saved_names
 from vicinal.loading.folder import Folder
 from vicinal.loading.modules import DENSE_ACTIVATIONS, OLD_POOLING, Parts
-from vicinal.loading.spec import Dense, LayerNorm, Module, Normalize, Pooling, Route, Spec, StaticEmbedding, Transformer
+from vicinal.loading.spec import (
+    Classifier,
+    Dense,
+    LayerNorm,
+    Module,
+    Normalize,
+    Pooling,
+    Route,
+    Spec,
+    StaticEmbedding,
+    Transformer,
+)
 from vicinal.loading.weights import plain_table, write_safetensors
 
 # Files of an older model that are not carried over into the folder that replaces it.
@@ -101,6 +113,8 @@ def _write(root: Path, spec: Spec, parts: Parts) -> None:
     listed = []
     if spec.only is not None:
         for i, module in enumerate(spec.only.modules):
+            if isinstance(module, Classifier):
+                continue  # in its network's own folder
             at = "" if i == 0 else f"{i}_{type(module).__name__}"
             _write_module(root / at, module, spec.only, i, parts)
             listed.append((module, at))
@@ -111,11 +125,13 @@ def _write(root: Path, spec: Spec, parts: Parts) -> None:
     _json(root / "modules.json", modules)
     settings: dict[str, Any] = {
         "__version__": {"vicinal": vicinal.__version__},
-        "model_type": "SentenceTransformer",
         "prompts": dict(spec.prompts),
         "default_prompt_name": spec.default_prompt_name,
-        "similarity_fn_name": spec.similarity_fn_name,
     }
+    if spec.only is not None and spec.only.output == "scores":
+        settings |= {"model_type": "CrossEncoder", "activation_fn": spec.activation}
+    else:
+        settings |= {"model_type": "SentenceTransformer", "similarity_fn_name": spec.similarity_fn_name}
     if spec.truncate_dim is not None:
         settings["truncate_dim"] = spec.truncate_dim
     _json(root / "config_sentence_transformers.json", settings)
@@ -129,6 +145,13 @@ _TYPES: dict[type[Any], str] = {
 
 def _entry(i: int, kind: str, at: str) -> dict[str, Any]:
     return {"idx": i, "name": str(i), "path": at, "type": kind}
+
+
+_SCORES = {
+    "transformer_task": TASK,
+    "modality_config": {"text": {"method": "forward", "method_output_name": "logits"}},
+    "module_output_name": "scores",
+}
 
 
 def _write_router(root: Path, spec: Spec, parts: Parts) -> None:
@@ -153,6 +176,9 @@ def _write_module(folder: Path, module: Module, route: Route, i: int, parts: Par
     if not isinstance(module, (Pooling, Normalize)):
         found = ((n.rpartition("/"), tensor) for n, tensor in parts.tensors.items())
         tensors = {name[2]: tensor for name, tensor in found if name[0] == at}
+    scores = route.output == "scores"
+    if scores:
+        tensors = saved_names(parts)
     if isinstance(module, StaticEmbedding):
         tensors = {"embedding.weight": plain_table(tensors["embedding.weight"], tensors.get("embedding.scale"))}
     if tensors:
@@ -166,7 +192,7 @@ def _write_module(folder: Path, module: Module, route: Route, i: int, parts: Par
             limit = {} if route.max_length is None else {"model_max_length": route.max_length}
             _json(folder / "tokenizer_config.json", {**tokenizer.config, **limit})
             sentence = {"max_seq_length": route.max_length, "do_lower_case": tokenizer.lower}
-            _json(folder / "sentence_bert_config.json", sentence)
+            _json(folder / "sentence_bert_config.json", {**sentence, **(_SCORES if scores else {})})
 
 
 def _config(module: Module) -> dict[str, Any]:
@@ -199,9 +225,35 @@ def _config(module: Module) -> dict[str, Any]:
     return {}
 
 
+_SCORING_CARD = """---
+library_name: sentence-transformers
+pipeline_tag: text-ranking
+tags:
+- sentence-transformers
+- cross-encoder
+- reranker
+- vicinal
+---
+
+# {name}
+
+Scores pairs of texts ({labels} a pair).
+
+```python
+from vicinal import CrossEncoder
+
+model = CrossEncoder("{name}")
+scores = model.predict([("a query", "a document"), ("a query", "another one")])
+```
+"""
+
+
 def _write_card(path: Path, source: Path, spec: Spec, name: str, data: list[str]) -> None:
     if (own := Folder(source)).has("README.md"):
         shutil.copyfile(own.path("README.md"), path)
+        return
+    if spec.only is not None and spec.only.output == "scores":
+        path.write_text(_SCORING_CARD.format(name=name, labels=spec.width), encoding="utf-8")
         return
     head = ["---", "library_name: sentence-transformers", "pipeline_tag: sentence-similarity",
             "tags:", "- sentence-transformers", "- feature-extraction", "- vicinal"]  # fmt: skip

@@ -95,7 +95,22 @@ class Normalize:
     target: str = "sentence_embedding"
 
 
-Module = Transformer | StaticEmbedding | Pooling | Dense | LayerNorm | Normalize
+@dataclass(frozen=True)
+class Classifier:
+    """Scores of a text or pair from its token states, by the head of its network's own making.
+
+    Attributes:
+        architecture: whose head.
+        labels: scores a text.
+        head: what the head reads of the configuration.
+    """
+
+    architecture: str
+    labels: int
+    head: Any = field(default=None, repr=False)
+
+
+Module = Transformer | StaticEmbedding | Pooling | Dense | LayerNorm | Normalize | Classifier
 
 
 @dataclass(frozen=True)
@@ -113,7 +128,9 @@ class Route:
     folders: tuple[str, ...]
     max_length: int | None
     width: int = field(init=False)
-    """Dimensions of the text vector."""
+    """Dimensions of the text vector; labels of a classifier."""
+    output: str = field(init=False)
+    """What the last module makes: "sentence_embedding", or "scores"."""
     excludes_prompt: bool = field(init=False)
     """Whether some pooling leaves the prompt's tokens out."""
 
@@ -126,7 +143,11 @@ class Route:
                 width = module.width
             elif isinstance(module, Dense) and module.target == "sentence_embedding":
                 width = module.out_features
+            elif isinstance(module, Classifier):
+                width = module.labels
         object.__setattr__(self, "width", width)
+        scores = isinstance(self.modules[-1], Classifier)
+        object.__setattr__(self, "output", "scores" if scores else "sentence_embedding")
         excludes = any(isinstance(module, Pooling) and not module.include_prompt for module in self.modules)
         object.__setattr__(self, "excludes_prompt", excludes)
 
@@ -144,6 +165,7 @@ class Spec:
         default_prompt_name: the prompt of a plain `encode`.
         similarity_fn_name: how this model's vectors are compared.
         truncate_dim: how many leading dimensions are kept, None all.
+        activation: dotted name of the function that a cross-encoder's scores go through.
     """
 
     routes: Mapping[str, Route]
@@ -152,6 +174,7 @@ class Spec:
     default_prompt_name: str | None = None
     similarity_fn_name: str = "cosine"
     truncate_dim: int | None = None
+    activation: str | None = None
     only: Route | None = field(init=False)
     """The route of a model that has one."""
 

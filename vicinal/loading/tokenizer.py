@@ -8,15 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, normalizers
+from tokenizers import Encoding, Tokenizer, normalizers
 
 from vicinal.errors import DamagedModel, UnsupportedModel
 from vicinal.loading.folder import Folder
+from vicinal.text.tokens import probe
 
 # Their Python classes build the normaliser from tokenizer_config.json, whatever tokenizer.json says.
 _BERT_CLASSES = ("Bert", "DistilBert", "Electra", "MPNet", "MobileBert", "Funnel", "LayoutLM", "ConvBert", "RetriBert")
 _LONGEST_WORD = 100
-_BERT_MODELS = ("bert", "distilbert", "electra", "mpnet", "mobilebert", "convbert")
+_BERT_MODELS = ("bert", "distilbert", "electra", "mpnet", "mobilebert", "convbert", "nomic_bert")
+# Their Python classes begin a text with its mark where tokenizer_config.json says so, whatever tokenizer.json says.
+_BEGIN_CLASSES = ("Llama", "CodeLlama", "Gemma", "Cohere")
 _BYTE_BPE_CLASSES = ("Roberta", "Longformer", "BART", "Bart", "LED")
 _BYTE_BPE_MODELS = ("roberta", "longformer", "bart")
 _SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
@@ -96,6 +99,7 @@ def read_tokenizer(folder: Folder, at: str, model_type: str | None, lower: bool 
     if folder.has(f"{prefix}tokenizer.json"):
         raw = folder.text(f"{prefix}tokenizer.json")
         tokenizer = _parse(raw, folder.path(f"{prefix}tokenizer.json"))
+        raw, tokenizer = _marked(raw, tokenizer, config, kind, folder, prefix)
         described = _described(tokenizer)
         override = _bert_normalizer(config) if is_bert and described.get("type") == "BertNormalizer" else {}
         override = {} if override == {k: v for k, v in described.items() if k != "type"} else override
@@ -133,6 +137,66 @@ def _parse(raw: str, path: Path) -> Tokenizer:
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise
         raise DamagedModel(f"{path} is no tokenizer that can be read ({error}): damaged or half-written") from error
+
+
+def _marked(
+    raw: str, tokenizer: Tokenizer, config: Mapping[str, Any], kind: str, folder: Folder, prefix: str
+) -> tuple[str, Tokenizer]:
+    """The tokenizer with the marks of a text's begin and end that `add_bos_token` and `add_eos_token` ask for.
+
+    Only what tokenizer.json does not put there itself: models that take the last token's state were trained with the
+    mark as their last token, which some of them leave to a class of their own.
+    """
+    begin = config.get("add_bos_token") is True and kind in _BEGIN_CLASSES and config.get("bos_token") is not None
+    end = config.get("add_eos_token") is True
+    if not begin and not end:
+        return raw, tokenizer
+    single, pair = probe(tokenizer)
+    before, after = _frame(single, 1)
+    first, between, last = _frame(pair, 2)
+    if begin and (bos := _mark("bos_token", tokenizer, config, folder, prefix)) not in dict(before[:1]):
+        before, first, between = [(bos, 0), *before], [(bos, 0), *first], [*between, (bos, 1)]
+    if end and (eos := _mark("eos_token", tokenizer, config, folder, prefix)) not in dict(after[-1:]):
+        after, between, last = [*after, (eos, 0)], [(eos, 0), *between], [*last, (eos, 1)]
+    names = {i: str(tokenizer.id_to_token(i)) for i, _ in (*before, *after, *first, *between, *last)}
+
+    def pieces(marks: list[tuple[int, int]]) -> list[dict[str, Any]]:
+        return [_piece("SpecialToken", names[i], type_id) for i, type_id in marks]
+
+    segments = dict(zip(pair.sequence_ids, pair.type_ids, strict=True))
+    a, b = (_piece("Sequence", name, segments[i]) for i, name in enumerate("AB"))
+    described = {
+        "type": "TemplateProcessing",
+        "single": [*pieces(before), a, *pieces(after)],
+        "pair": [*pieces(first), a, *pieces(between), b, *pieces(last)],
+        "special_tokens": {name: {"id": name, "ids": [i], "tokens": [name]} for i, name in names.items()},
+    }
+    raw = json.dumps({**json.loads(raw), "post_processor": described}, ensure_ascii=False)
+    return raw, _parse(raw, folder.path(f"{prefix}tokenizer.json"))
+
+
+def _frame(encoding: Encoding, texts: int) -> list[list[tuple[int, int]]]:
+    """The special tokens (id, type) before, between and after the texts."""
+    parts: list[list[tuple[int, int]]] = [[] for _ in range(texts + 1)]
+    place = 0
+    for i, type_id, part in zip(encoding.ids, encoding.type_ids, encoding.sequence_ids, strict=True):
+        if part is None:
+            parts[place].append((i, type_id))
+        else:
+            place = min(part + 1, texts)
+    return parts
+
+
+def _mark(key: str, tokenizer: Tokenizer, config: Mapping[str, Any], folder: Folder, prefix: str) -> int:
+    """The number of a special token that the configuration names."""
+    name = _special(config, key, "") or _special(folder.optional(f"{prefix}special_tokens_map.json"), key, "")
+    found = tokenizer.token_to_id(name) if name else None
+    if found is None:
+        raise DamagedModel(
+            f"{folder.path(prefix + 'tokenizer_config.json')} asks for the {key} {name!r}, which the tokenizer does "
+            "not have"
+        )
+    return int(found)
 
 
 def _described(tokenizer: Tokenizer) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, Protocol, cast
 
 from vicinal.backends.base import Handle, Ops
-from vicinal.loading.spec import NetworkConfig
+from vicinal.loading.spec import Classifier, NetworkConfig
 from vicinal.loading.weights import Scope
 
 
@@ -31,6 +31,21 @@ class Network(Protocol):
     def tokens(self, ops: Ops, w: Scope, c: Any, x: Mapping[str, Handle]) -> Handle: ...
 
 
+class Classifying(Protocol):
+    """What the file of an architecture that has a classification head holds besides."""
+
+    PREFIX: str
+    """What `transformers` puts before the body's tensors in a checkpoint that has a head."""
+    HEAD: tuple[str, ...]
+    """Beginnings of the names that it does not stand before."""
+
+    def parse_head(self, config: Mapping[str, Any]) -> Any:
+        """What the head reads of a `config.json`: a frozen dataclass that has `hidden_size`."""
+
+    def classify(self, ops: Ops, w: Scope, c: Classifier, h: Handle, x: Mapping[str, Handle]) -> Handle:
+        """Scores (B, c.labels) from token states `h` (B, T, width); `w` is the network's own scope."""
+
+
 @cache
 def _networks() -> Mapping[str, Network]:
     found = {}
@@ -44,6 +59,12 @@ def _networks() -> Mapping[str, Network]:
 def find(model_type: str) -> Network | None:
     """The network that serves a `model_type`, None when there is none here."""
     return _networks().get(model_type)
+
+
+def classifying(model_type: str) -> Classifying | None:
+    """The same, if it has a classification head."""
+    network = find(model_type)
+    return cast(Classifying, network) if hasattr(network, "classify") else None
 
 
 def known() -> list[str]:

@@ -8,8 +8,9 @@ from typing import Any
 
 from vicinal.backends.base import Handle, Ops, Unary
 from vicinal.errors import DamagedModel
+from vicinal.loading.spec import Classifier
 from vicinal.loading.weights import Scope
-from vicinal.networks.blocks import Keys, dense, mask_bias, norm
+from vicinal.networks.blocks import Head, Keys, dense, mask_bias, norm
 
 MODEL_TYPES = ("bert",)
 ANCHOR = "embeddings.word_embeddings.weight"
@@ -21,6 +22,9 @@ LEFTOVERS = (
     "classifier.*",
     "qa_outputs.*",
 )
+
+
+PREFIX, HEAD = "bert.", ("classifier.",)
 
 
 @dataclass(frozen=True)
@@ -85,3 +89,15 @@ def layer(ops: Ops, w: Scope, c: Config, h: Handle, bias: Handle) -> Handle:
     m = ops.unary(c.act, dense(ops, w, "intermediate.dense", h, width, c.intermediate_size))
     m = dense(ops, w, "output.dense", m, c.intermediate_size, width)
     return norm(ops, w, "output.LayerNorm", h + m, width, c.eps)
+
+
+def parse_head(config: Mapping[str, Any]) -> Head:
+    """The head reads nothing of its own."""
+    return Head.parse(config)
+
+
+def classify(ops: Ops, w: Scope, c: Classifier, h: Handle, x: Mapping[str, Handle]) -> Handle:
+    """BertForSequenceClassification: the pooled first token, then a linear layer."""
+    width = c.head.hidden_size
+    pooled = ops.unary("tanh", dense(ops, w, "pooler.dense", ops.gather_token(h, x["first"]), width, width))
+    return dense(ops, w, "classifier", pooled, width, c.labels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,46 +29,105 @@ ACTIVATIONS: Mapping[str, Unary] = {
 
 
 class Keys:
-    """Reads a `config.json` key by key; what is absent or of another kind is an error that names it."""
+    """Reads a `config.json` key by key; what is absent or of another kind is an error that names it.
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    Args:
+        kind: the model's type for messages; None takes it from the configuration.
+    """
+
+    def __init__(self, config: Mapping[str, Any], kind: str | None = None) -> None:
         self._config = config
-        self._kind = str(config.get("model_type"))
+        self.kind = str(config.get("model_type") if kind is None else kind)
+
+    def damaged(self, what: str) -> DamagedModel:
+        """The error of a configuration that makes no sense."""
+        return DamagedModel(f"config.json of this {self.kind} model: {what}")
+
+    def unsupported(self, what: str) -> UnsupportedModel:
+        """The error of a configuration that a network cannot express."""
+        return UnsupportedModel(f"config.json of this {self.kind} model: {what}")
 
     def count(self, key: str, default: int | None = None) -> int:
         """A positive whole number."""
         value = self._config.get(key, default)
         if type(value) is not int or value <= 0:
-            raise DamagedModel(f"config.json of this {self._kind} model: {key} must be positive, not {value!r}")
+            raise self.damaged(f"{key} must be positive, not {value!r}")
         return value
 
-    def number(self, key: str, default: float) -> float:
+    def whole(self, key: str, default: int) -> int:
+        """0 or a positive whole number."""
+        value = self._config.get(key, default)
+        if type(value) is not int or value < 0:
+            raise self.damaged(f"{key} must be 0 or more, not {value!r}")
+        return value
+
+    def optional(self, key: str, default: int | None = None) -> int | None:
+        """A positive whole number, or None where the file says null; `default` where it says nothing."""
+        return None if self._config.get(key, default) is None else self.count(key, default)
+
+    def flag(self, key: str, default: bool) -> bool:
+        """true or false."""
+        value = self._config.get(key, default)
+        if not isinstance(value, bool):
+            raise self.damaged(f"{key} must be true or false, not {value!r}")
+        return value
+
+    def number(self, key: str, default: float | None = None) -> float:
         """A positive number."""
         value = self._config.get(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-            raise DamagedModel(
-                f"config.json of this {self._kind} model: {key} must be a positive number, not {value!r}"
-            )
+            raise self.damaged(f"{key} must be a positive number, not {value!r}")
         return float(value)
+
+    def some(self, key: str) -> float | None:
+        """A positive number, or None where the file says null, 0 or nothing."""
+        return self.number(key) if self._config.get(key) else None
+
+    def sequence(self, key: str) -> list[Any] | None:
+        """A list, or None where the file says null or nothing."""
+        value = self._config.get(key)
+        if value is not None and not isinstance(value, list):
+            raise self.damaged(f"{key} must be a list or null, not {value!r}")
+        return value
+
+    def below(self, key: str) -> Mapping[str, Any]:
+        """An object; {} where the file says null or nothing."""
+        value = self._config.get(key)
+        if value is not None and not isinstance(value, Mapping):
+            raise self.damaged(f"{key} must be an object or null, not {value!r}")
+        return value or {}
 
     def activation(self, key: str, default: str = "gelu") -> Unary:
         """One of ACTIVATIONS."""
         value = self._config.get(key, default)
         if not isinstance(value, str) or value not in ACTIVATIONS:
-            raise UnsupportedModel(
-                f"config.json of this {self._kind} model: {key}={value!r} is no activation that is handled "
-                f"({', '.join(ACTIVATIONS)})"
-            )
+            raise self.unsupported(f"{key}={value!r} is no activation that is handled ({', '.join(ACTIVATIONS)})")
         return ACTIVATIONS[value]
 
     def refuse(self, key: str, *allowed: Any) -> None:
         """The key must be absent or have one of these values: this network cannot express another."""
         value = self._config.get(key, allowed[0])
         if value not in allowed:
-            raise UnsupportedModel(
-                f"config.json of this {self._kind} model: {key}={value!r} is not handled here, only "
-                f"{' or '.join(map(repr, allowed))}"
-            )
+            raise self.unsupported(f"{key}={value!r} is not handled here, only {' or '.join(map(repr, allowed))}")
+
+    def demand(self, key: str, *allowed: str) -> str:
+        """The key must be there, with one of these values."""
+        value = self._config.get(key)
+        if value not in allowed:
+            raise self.unsupported(f"{key}={value!r} is not handled here, only {' or '.join(map(repr, allowed))}")
+        return str(value)
+
+
+@dataclass(frozen=True)
+class Head:
+    """What every classification head reads of a `config.json`."""
+
+    hidden_size: int
+
+    @classmethod
+    def parse(cls, config: Mapping[str, Any]) -> Head:
+        """Read it."""
+        return cls(Keys(config).count("hidden_size"))
 
 
 def dense(ops: Ops, w: Scope, name: str, x: Handle, width_in: int, width_out: int, bias: bool = True) -> Handle:

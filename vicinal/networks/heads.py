@@ -9,7 +9,17 @@ import numpy as np
 
 from vicinal import networks
 from vicinal.backends.base import Build, Handle, Ops, Unary
-from vicinal.loading.spec import Dense, LayerNorm, Module, Normalize, Pooling, Route, StaticEmbedding, Transformer
+from vicinal.loading.spec import (
+    Classifier,
+    Dense,
+    LayerNorm,
+    Module,
+    Normalize,
+    Pooling,
+    Route,
+    StaticEmbedding,
+    Transformer,
+)
 from vicinal.loading.weights import Scope
 from vicinal.networks.blocks import LOWEST, dense, norm
 
@@ -22,7 +32,7 @@ def graph(route: Route, weights: Scope, outputs: tuple[str, ...]) -> Build:
 
     Args:
         weights: of all modules, each under its folder.
-        outputs: of "token_embeddings" (B, T, width) and "sentence_embedding" (B, dims).
+        outputs: of "token_embeddings" (B, T, width), "sentence_embedding" (B, dims) and "scores" (B, labels).
     """
 
     def build(ops: Ops, x: Mapping[str, Handle]) -> dict[str, Handle]:
@@ -51,6 +61,9 @@ def _apply(ops: Ops, w: Scope, module: Module, features: dict[str, Handle], x: M
     if isinstance(module, Transformer):
         network = cast(networks.Network, networks.find(module.architecture))
         features["token_embeddings"] = network.tokens(ops, w, module.network, x)
+    elif isinstance(module, Classifier):
+        classifying = cast(networks.Classifying, networks.find(module.architecture))
+        features["scores"] = classifying.classify(ops, w, module, features["token_embeddings"], x)
     elif isinstance(module, StaticEmbedding):
         features["token_embeddings"] = static(ops, w, module, x["ids"])
         features["sentence_embedding"] = pool(ops, "mean", features["token_embeddings"], x)
@@ -79,15 +92,19 @@ def static(ops: Ops, w: Scope, module: StaticEmbedding, ids: Handle) -> Handle:
 
 
 def pool(ops: Ops, mode: str, h: Handle, x: Mapping[str, Handle]) -> Handle:
-    """One vector a text (B, D) from token states (B, T, D); only tokens that x["pool"] marks count."""
+    """One vector a text (B, D) from token states (B, T, D); only tokens that x["pool"] marks count.
+
+    A text without tokens, which some tokenizers make of "", has zeros for its last token's state.
+    """
+    one, zero = ops.constant(np.float32(1)), ops.constant(np.float32(0))
     if mode == "cls":
         return ops.gather_token(h, x["first"])
     if mode == "lasttoken":
-        return ops.gather_token(h, x["last"])
+        there = ops.where(ops.expand_dims(x["mask"], 2), one, zero)
+        return ops.gather_token(h, x["last"]) * ops.gather_token(there, x["last"])
     counted = ops.expand_dims(x["pool"], 2)
     if mode == "max":
         return ops.squeeze(ops.reduce("max", ops.where(counted, h, ops.constant(LOWEST)), 1), 1)
-    one, zero = ops.constant(np.float32(1)), ops.constant(np.float32(0))
     weight = ops.where(counted, one, zero)
     if mode == "weightedmean":  # SGPT: a token weighs as much as its place, from 1
         places: Any = np.arange(1, _LONGEST + 1, dtype=np.float32)[:, None]

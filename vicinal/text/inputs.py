@@ -29,7 +29,7 @@ def read(
     if isinstance(inputs, np.ndarray):
         inputs = inputs.tolist()
     single = isinstance(inputs, (str, Mapping))
-    texts = [inputs] if single else inputs if isinstance(inputs, list) else list(_rows(inputs))
+    texts = [inputs] if single else inputs if isinstance(inputs, list) else list(rows_of(inputs))
     kinds = set(map(type, texts))
     if not kinds <= {str}:
         if any(issubclass(kind, Mapping) for kind in kinds):
@@ -40,14 +40,14 @@ def read(
     return prompted(texts, prompt) if prompt else texts, single, prompt or "", task
 
 
-def _rows(inputs: Any) -> Iterator[Any]:
+def rows_of(inputs: Any) -> Iterator[Any]:
     """The rows of anything that has an order."""
     if hasattr(inputs, "columns") and hasattr(inputs, "iloc"):
         raise InvalidInput("encode takes a list of texts, not a table: give it the column, as in table['text']")
     if isinstance(inputs, (bytes, bytearray, set, frozenset)) or not isinstance(inputs, Iterable):
         advice = ": decode it first" if isinstance(inputs, (bytes, bytearray)) else ""
         advice = ": a set has no order, make it a list" if isinstance(inputs, (set, frozenset)) else advice
-        raise InvalidInput(f"encode takes a text or a list of texts, not {_name(inputs)}{advice}")
+        raise InvalidInput(f"encode takes a text or a list of texts, not {name_of(inputs)}{advice}")
     return iter(inputs)
 
 
@@ -64,7 +64,9 @@ def checked(texts: list[Any], start: int) -> list[Text]:
         elif isinstance(text, (tuple, list)) and len(text) == 2 and all(isinstance(part, str) for part in text):
             result.append((str(text[0]), str(text[1])))
         else:
-            raise InvalidInput(f"row {i} is {_name(text)}, not a text; remove it, or make it one (an empty text is '')")
+            raise InvalidInput(
+                f"row {i} is {name_of(text)}, not a text; remove it, or make it one (an empty text is '')"
+            )
     if len({isinstance(text, str) for text in result}) > 1:
         first = isinstance(result[0], str)
         row = start + next(i for i, text in enumerate(result) if isinstance(text, str) != first)
@@ -72,7 +74,8 @@ def checked(texts: list[Any], start: int) -> list[Text]:
     return result
 
 
-def _name(value: Any) -> str:
+def name_of(value: Any) -> str:
+    """What something is, for a message."""
     if isinstance(value, float) and value != value:
         return "nan (a missing value)"
     if isinstance(value, (tuple, list)):
@@ -106,7 +109,7 @@ def stream(inputs: Iterable[Any], prompt: str, portion: int) -> Iterator[Text]:
     """Check and prompt the texts of an unbounded iterable, drawing `portion` at a time."""
     if isinstance(inputs, (str, Mapping)):
         raise InvalidInput("encode_iter takes an iterable of texts; for a single text use encode")
-    rows, start, kind = _rows(inputs), 0, None
+    rows, start, kind = rows_of(inputs), 0, None
     while drawn := list(islice(rows, portion)):
         texts = checked(drawn, start)
         kind = kind or type(texts[0])
@@ -130,7 +133,7 @@ def resolve_prompt(spec: Spec, prompt: str | None, prompt_name: str | None) -> s
     """
     if prompt is not None:
         if not isinstance(prompt, str):
-            raise InvalidInput(f"prompt must be a text, not {_name(prompt)}")
+            raise InvalidInput(f"prompt must be a text, not {name_of(prompt)}")
         if prompt_name is not None:
             report.warn(f"both prompt and prompt_name={prompt_name!r} given: prompt is used", PromptWarning)
         return prompt

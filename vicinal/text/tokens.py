@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import chain, islice
+from itertools import chain, count, islice
 from typing import Any
 
 import numpy as np
@@ -73,7 +73,7 @@ class TextTokenizer:
     ) -> None:
         self.backend, self._rows, self._types, self._keep_end = tokenizer, rows, types, keep_end
         self._ids = ids or partial(plain, tokenizer, splits=splits)
-        single, pair = self._probe(special)
+        single, pair = probe(tokenizer, special)
         self._within([*pair.ids, *single.ids])
         inside = [i for i, part in enumerate(single.sequence_ids) if part is not None]
         self._before, self._after = single.ids[: inside[0]], single.ids[inside[-1] + 1 :]
@@ -81,18 +81,6 @@ class TextTokenizer:
         self._kinds = (kinds[: inside[0]], kinds[inside[0]], kinds[inside[-1] + 1 :]) if any(kinds) else None
         self._pair = PairTemplate.of(pair.ids, pair.type_ids, pair.sequence_ids)
         self.special = len(self._before) + len(self._after)
-
-    def _probe(self, special: bool) -> tuple[Encoding, Encoding]:
-        """A text and a pair, tokenized with special tokens: what stands around the text is the model's frame."""
-        own = (token.replace("##", "").strip("▁Ġ") for token in islice(self.backend.get_vocab(False), _PROBES))
-        try:
-            for text in chain("a", own):
-                if text and self.backend.encode(text, add_special_tokens=False).ids:
-                    pair = self.backend.encode(text, text, add_special_tokens=special)
-                    return self.backend.encode(text, add_special_tokens=special), pair
-        except Exception as error:
-            raise DamagedModel(f"the model's tokenizer fails on a text of one word: {error}") from error
-        raise DamagedModel("the model's tokenizer makes no token of any word of its own vocabulary")
 
     def __call__(self, texts: Sequence[Text], limit: int | None, cut: Cut = longest_first) -> Tokens:
         """Tokenize; a text of more than `limit` tokens, special ones counted, loses its end (or its beginning).
@@ -119,11 +107,12 @@ class TextTokenizer:
             ends = np.cumsum(counts)
             ids = ids[ranges(ends - (kept if self._keep_end else counts), kept)]
         framed = np.empty(int(lengths.sum()), np.int32)
-        framed[ranges(starts + len(self._before), kept)] = ids
-        for i, token in enumerate(self._before):
-            framed[starts + i] = token
-        for i, token in enumerate(self._after, -len(self._after)):
-            framed[starts + lengths + i] = token
+        content = np.ones(len(framed), bool)
+        frame = (*zip(self._before, count()), *zip(self._after, count(-len(self._after))))
+        for token, i in frame:
+            at = starts + i if i >= 0 else starts + lengths + i
+            framed[at], content[at] = token, False
+        framed[content] = ids
         return Tokens(framed, types, starts, lengths, full)
 
     def offsets(self, text: str) -> NDArray[np.int64]:
@@ -192,6 +181,23 @@ class TextTokenizer:
             a, b = a.kept(keep_a, self._keep_end), b.kept(keep_b, self._keep_end)
         joined, types, lengths = self._pair.join(ids, a, b)
         return Tokens(joined, types, np.cumsum(lengths) - lengths, lengths, full)
+
+
+def probe(tokenizer: Tokenizer, special: bool = True) -> tuple[Encoding, Encoding]:
+    """A text and a pair, tokenized with special tokens: what stands around the text is the model's frame.
+
+    Raises:
+        DamagedModel: no word gives a token, or the tokenizer fails.
+    """
+    own = (token.replace("##", "").strip("▁Ġ") for token in islice(tokenizer.get_vocab(False), _PROBES))
+    try:
+        for text in chain("a", own):
+            if text and tokenizer.encode(text, add_special_tokens=False).ids:
+                pair = tokenizer.encode(text, text, add_special_tokens=special)
+                return tokenizer.encode(text, add_special_tokens=special), pair
+    except Exception as error:
+        raise DamagedModel(f"the model's tokenizer fails on a text of one word: {error}") from error
+    raise DamagedModel("the model's tokenizer makes no token of any word of its own vocabulary")
 
 
 def plain(tokenizer: Tokenizer, texts: Sequence[str], splits: bool = False) -> Ids:

@@ -1,0 +1,292 @@
+"""A model that reads two texts together and scores the pair."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal import arguments, report
+from vicinal.arguments import NOTHING, Truncation
+from vicinal.backends import choose
+from vicinal.backends.base import Bounds
+from vicinal.cross_encoder import activations
+from vicinal.cross_encoder.inputs import older_arguments, read_documents, read_pairs
+from vicinal.engine import Engine, Job
+from vicinal.errors import NonFiniteEmbedding, TruncationWarning, Unavailable
+from vicinal.extras import require
+from vicinal.loading.classifier import read_classifier
+from vicinal.loading.modules import with_prompts
+from vicinal.loading.opening import open_model
+from vicinal.model import Model
+from vicinal.text.inputs import prompted, resolve_prompt
+from vicinal.text.pairs import longest_first, second_first
+from vicinal.text.tokens import HalfCharacter, Text
+
+TruncationStrategy = Literal["longest_first", "document_first"]
+_CUTS = {"longest_first": longest_first, "document_first": second_first}
+_BATCH_TOKENS = 2048
+"""Padded tokens of a batch where the caller does not say; pairs are longer than texts."""
+
+
+class CrossEncoder(Model):
+    """Scores pairs of texts: slower than comparing two vectors, and better in rank.
+
+    Args:
+        model_name_or_path: a hub name ("ms-marco-MiniLM-L6-v2" means "cross-encoder/ms-marco-MiniLM-L6-v2"), a hub id
+            or a folder, with a classification head. A base model gets a new head, to be trained.
+        num_labels: scores a pair; None is what the model states.
+        max_length: tokens of a pair, special tokens counted; None is what the model states.
+        activation_fn: what raw scores go through: torch's own ("torch.nn.Sigmoid()"), its name, or a function of the
+            (n, labels) array. None is what the model states, else sigmoid for one label and nothing for several.
+        device, prompts, default_prompt_name, cache_folder, revision, token, local_files_only, model_kwargs,
+            processor_kwargs, config_kwargs, backend, dtype, threads: as `SentenceTransformer` has them.
+
+    Raises:
+        ModelNotFound: no place has the model. DamagedModel, UnsupportedModel, UnsafeModel: it cannot be loaded.
+        Unavailable: a wished backend, device or dtype is not to be had here.
+    """
+
+    @older_arguments
+    def __init__(
+        self,
+        model_name_or_path: str | os.PathLike[str],
+        *,
+        modules: Any = None,
+        device: str | None = None,
+        prompts: Mapping[str, str | None] | None = None,
+        default_prompt_name: str | None = None,
+        cache_folder: str | os.PathLike[str] | None = None,
+        trust_remote_code: bool = False,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        model_kwargs: Mapping[str, Any] | None = None,
+        processor_kwargs: Mapping[str, Any] | None = None,
+        config_kwargs: Mapping[str, Any] | None = None,
+        model_card_data: Any = None,
+        backend: str = "auto",
+        dtype: Any = "auto",
+        threads: int | None = None,
+        num_labels: int | None = None,
+        max_length: int | None = None,
+        activation_fn: Any = None,
+    ) -> None:
+        arguments.no_modules(modules)
+        arguments.only_cpu(device)
+        changes = dict(config_kwargs or {})
+        if num_labels is not None:
+            changes["num_labels"] = num_labels
+        opened = open_model(
+            model_name_or_path,
+            revision=revision,
+            token=token,
+            cache_folder=cache_folder,
+            local_files_only=local_files_only,
+            config_kwargs=changes,
+            bare_prefix="cross-encoder",
+            reader=read_classifier,
+        )
+        spec = with_prompts(opened.parts.spec, prompts or {}, {})
+        choice = choose(spec, backend, arguments.model_dtype(model_kwargs or {}, dtype), threads)
+        super().__init__(Engine(opened.parts, choice, checked=not changes), spec, opened.located)
+        self.model_card_data = model_card_data
+        self.trust_remote_code = trust_remote_code
+        if (length := arguments.max_length(processor_kwargs or {})) is not None:
+            self.max_seq_length = length
+        if max_length is not None:
+            self.max_seq_length = max_length
+        self.default_prompt_name = spec.default_prompt_name if default_prompt_name is None else default_prompt_name
+        self.activation_fn = activation_fn
+
+    # ---- settings ----------------------------------------------------------------------------------------------
+
+    @property
+    def num_labels(self) -> int:
+        """Scores a pair."""
+        return self._spec.width
+
+    @property
+    def activation_fn(self) -> Callable[[Any], Any]:
+        """What raw scores go through; assign None for what the model states."""
+        return self._activation
+
+    @activation_fn.setter
+    def activation_fn(self, function: Any) -> None:
+        stated = self._spec.activation or ("Sigmoid" if self.num_labels == 1 else "Identity")
+        self._activation = activations.resolve(stated if function is None else function)
+        if function is not None:
+            known = self._activation if self._activation in activations.KNOWN.values() else function
+            self._change(activation=activations.name_of(known))
+
+    default_activation_function = activation_fn
+
+    def get_default_activation_fn(self) -> Callable[[Any], Any]:
+        """What is used where `predict` is given none."""
+        return self._activation
+
+    @property
+    def max_length(self) -> int | None:
+        """The older name of `max_seq_length`."""
+        return self.max_seq_length
+
+    @max_length.setter
+    def max_length(self, length: int | None) -> None:
+        self.max_seq_length = length
+
+    # ---- scores ------------------------------------------------------------------------------------------------
+
+    def predict(
+        self,
+        inputs: Any = NOTHING,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        activation_fn: Any = None,
+        apply_softmax: bool = False,
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        device: str | None = None,
+        pool: Any = None,
+        chunk_size: int | None = None,
+        *,
+        batch_tokens: int | None = None,
+        truncation: Truncation = "warn",
+        truncation_strategy: TruncationStrategy = "longest_first",
+        sentences: Any = NOTHING,
+        activation_fct: Any = None,
+        num_workers: int | None = None,
+    ) -> Any:
+        """Scores of pairs of texts.
+
+        Args:
+            inputs: a pair `("query", "document")`, or a list of them; single texts are scored too. (`sentences` is its
+                older name.)
+            prompt_name, prompt: what goes in front of each pair's first text: by name, or itself, which wins.
+            batch_size: at most so many pairs in a batch; None leaves it to `batch_tokens`.
+            show_progress_bar: None shows one while the logger "vicinal" is at INFO or DEBUG.
+            activation_fn: for this call; `activation_fct` is its older name.
+            apply_softmax: over the labels, of a model that has several.
+            convert_to_numpy, convert_to_tensor: one array, or one tensor; a list of rows where both are false.
+            batch_tokens: padded tokens of a batch: what bounds the memory, whatever the lengths.
+            truncation: what happens when a pair is longer than the model's limit: "warn", "error" or "ignore".
+            truncation_strategy: which text is cut: the longer one, token by token, or only the second
+                ("document_first"), and the first where it alone is too long.
+            num_workers: accepted, and without effect.
+
+        Returns:
+            (n,) float32 for one label, (n, labels) for several; a number, or (labels,), for a single pair.
+
+        Raises:
+            InvalidInput: a row is no pair of texts. TextTooLong: with truncation="error".
+            NonFiniteEmbedding: a score is nan or infinite.
+        """
+        given = sentences if inputs is NOTHING else inputs
+        if given is NOTHING:
+            raise TypeError("predict() needs pairs of texts: predict(inputs)")
+        if convert_to_tensor:
+            require("torch", "convert_to_tensor=True")
+        arguments.only_cpu(device)
+        if pool is not None or chunk_size is not None:
+            raise Unavailable("a cross-encoder scores in one process; leave pool and chunk_size out")
+        arguments.batching(batch_size, batch_tokens, truncation)
+        if truncation_strategy not in _CUTS:
+            raise ValueError(
+                f"truncation_strategy must be one of {', '.join(map(repr, _CUTS))}, not {truncation_strategy!r}"
+            )
+        spec = self._spec
+        pairs, single = read_pairs(given)
+        prefix = resolve_prompt(spec, prompt, prompt_name)
+        pairs = prompted(pairs, prefix) if prefix else pairs
+        route = spec.route(None)
+        bounds = Bounds(batch_tokens or _BATCH_TOKENS, batch_size, route.max_length)
+        job = Job(route, (route.output,), bounds, _CUTS[truncation_strategy])
+        function = activation_fct if activation_fn is None else activation_fn
+        activation = self._activation if function is None else activations.resolve(function)
+        try:
+            raw = self._scores(pairs, job, truncation, show_progress_bar)
+        except HalfCharacter as error:
+            raise report.half_character(error.text, pairs) from None
+        scores = np.asarray(activation(raw), np.float32).reshape(raw.shape)
+        if apply_softmax and self.num_labels > 1:
+            scores = activations.softmax(scores)
+        if self.num_labels == 1:
+            scores = scores[:, 0]
+        if convert_to_tensor:
+            from vicinal.backends.torch.tensors import to_tensor
+
+            return to_tensor(scores)[0] if single else to_tensor(scores)
+        if single:
+            return scores[0]
+        return scores if convert_to_numpy else list(scores)
+
+    def _scores(
+        self, pairs: Sequence[Text], job: Job, truncation: Truncation, progress: bool | None
+    ) -> NDArray[np.float32]:
+        """Raw scores (n, labels); equal pairs are computed once."""
+        unique = list(dict.fromkeys(pairs))
+        inverse, firsts = arguments.places(unique, pairs)
+        scores = np.empty((len(unique), self.num_labels), np.float32)
+        bar = report.bar(len(unique), "Scoring") if report.shown(progress) else None
+        cut: list[tuple[int, int]] = []
+        limit = job.route.max_length
+        for window, rows, arrays in self._engine.run(iter(unique), job):
+            if rows is None:
+                if limit is not None and truncation != "ignore":
+                    cut += report.too_long(window, limit, truncation, firsts)
+                continue
+            batch = arrays[job.route.output]
+            if not np.isfinite(batch).all():
+                broken = window.rows[rows[~np.isfinite(batch).all(1)]]
+                raise NonFiniteEmbedding(report.broken(firsts[broken], self.name))
+            scores[window.rows[rows]] = batch
+            if bar is not None:
+                bar.update(len(rows))
+        if bar is not None:
+            bar.close()
+        if cut:
+            report.warn(report.cut(cut, limit), TruncationWarning)
+        return scores[inverse]
+
+    def rank(
+        self,
+        query: str,
+        documents: Iterable[str],
+        top_k: int | None = None,
+        return_documents: bool = False,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        *more: Any,
+        **options: Any,
+    ) -> list[dict[str, Any]]:
+        """Documents in order of their score with a query, best first; equal scores keep the documents' order.
+
+        Args:
+            top_k: keep so many; None all.
+            return_documents: with the documents' texts.
+            more, options: as `predict` has them.
+
+        Returns:
+            `{"corpus_id": place in documents, "score": float}` a document, and "text".
+
+        Raises:
+            ValueError: the model has several labels, which give no order.
+        """
+        if self.num_labels != 1:
+            raise ValueError(
+                f"rank() needs a model with one label; {self.name} has {self.num_labels}: use predict() and choose one"
+            )
+        if top_k is not None and (type(top_k) is not int or top_k < 1):
+            raise ValueError(f"top_k must be a positive integer or None, not {top_k!r}")
+        texts = read_documents(query, documents)
+        if not texts:
+            return []
+        pairs = [(query, text) for text in texts]
+        scores = self.predict(pairs, prompt_name, prompt, *more, **options).tolist()
+        order = sorted(range(len(texts)), key=lambda i: -scores[i])[:top_k]
+        rows: list[dict[str, Any]] = [{"corpus_id": i, "score": scores[i]} for i in order]
+        return [{**row, "text": texts[row["corpus_id"]]} for row in rows] if return_documents else rows

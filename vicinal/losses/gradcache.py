@@ -1,0 +1,67 @@
+"""Gradient caching: any batch size in the memory of a part of it (Gao et al. 2021, GradCache, arXiv:2101.06983).
+
+A contrastive loss needs the embeddings of the whole batch at once, but the activations behind them only to pass gradients
+on. So each part of the batch is embedded without keeping its activations; when the gradient of the loss reaches the part's
+embeddings, the part is run once more, under the same random state, and its activations live until it is done. Those are
+checkpoints (Chen et al. 2016, arXiv:1604.06174) laid around whole parts instead of layers, so torch's own are used: they
+replay dropout and autocast, and everything above them (any loss, wrappers, DDP, a gradient scaler) is ordinary autograd.
+The backward pass takes the parts one by one, latest first, so the activations of two parts never live together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
+
+
+def recomputed(function: Callable[..., Tensor], *args: Any, model: Any = None, device: str = "cpu") -> Tensor:
+    """`function(*args)`, keeping nothing for the backward pass, which calls the function again.
+
+    Args:
+        function: must do the same when it is called again, but for what torch's random state decides.
+        model: what runs in it, if that may be a DistributedDataParallel.
+        device: the type of device that it runs on.
+    """
+    if not torch.is_grad_enabled():
+        return function(*args)
+    return checkpoint(function, *args, use_reentrant=False, context_fn=partial(_contexts, model, device))
+
+
+def mean_over_rows(row_losses: Callable[[range], Tensor], rows: range, chunk: int | None) -> Tensor:
+    """The mean of a loss that has a value a row, computed and differentiated `chunk` rows at a time.
+
+    Args:
+        row_losses: the values of some of the rows.
+        rows: all of them.
+        chunk: None for all at once.
+    """
+    if chunk is None or chunk >= len(rows):
+        return row_losses(rows).mean()
+    parts = [rows[start : start + chunk] for start in range(0, len(rows), chunk)]
+    sums = [recomputed(lambda part: row_losses(part).sum(), part) for part in parts]
+    return torch.stack(sums).sum() / len(rows)
+
+
+def _contexts(model: Any, device: str) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """What to run the function in the first time, and again."""
+    return nullcontext(), _again(model, torch.mps.get_rng_state() if device == "mps" else None)
+
+
+@contextmanager
+def _again(model: Any, mps: Tensor | None) -> Iterator[None]:
+    with ExitStack() as stack:
+        if isinstance(model, DistributedDataParallel):
+            stack.enter_context(
+                model.no_sync()
+            )  # its bookkeeping is of the first time; in a backward pass it would restart
+        if mps is not None:  # torch's checkpoint replays the state of the CPU and of CUDA alone
+            stack.callback(torch.mps.set_rng_state, torch.mps.get_rng_state())
+            torch.mps.set_rng_state(mps)
+        yield

@@ -1,0 +1,269 @@
+"""Encoding in several processes, and beside an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import io
+import multiprocessing
+import os
+import pickle
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal import arguments, report
+from vicinal.backends import available_threads
+from vicinal.engine import Engine, Job
+from vicinal.errors import InvalidInput, Unavailable, WorkerDied
+from vicinal.loading.weights import Tensor, read_safetensors
+from vicinal.text.tokens import HalfCharacter, Text
+
+if TYPE_CHECKING:
+    from vicinal.sentence_transformer import SentenceTransformer
+
+_MOST = 5000
+"""Texts of a chunk where the caller does not say; a worker has some ten of them, so that none idles at the end."""
+
+
+class WorkerPool:
+    """Processes that each hold a model. Threads may share one; `with` closes it.
+
+    Args:
+        model: whose copies they hold, as it is now; its files are mapped again, not copied.
+        devices: one process for each.
+
+    Raises:
+        Unavailable: a device is not to be had here.
+    """
+
+    def __init__(self, model: SentenceTransformer, devices: Sequence[str]) -> None:
+        if not devices:
+            raise ValueError("a pool needs at least one device")
+        for device in devices:
+            arguments.only_cpu(device)
+        self.devices = tuple(devices)
+        threads = max(1, model._engine.choice.threads // len(devices))
+        context = multiprocessing.get_context("spawn")  # a fork would have the threads' locks without the threads
+        self._executor = ProcessPoolExecutor(len(devices), context, _begin, (_pickled(model, threads),))
+        self._closed = False
+        try:
+            with self._told():
+                for ready in [self._executor.submit(_ready) for _ in devices]:
+                    ready.result()
+        except BaseException:
+            self.close()
+            raise
+
+    def fill(
+        self,
+        vectors: NDArray[np.float32],
+        texts: Sequence[Text],
+        job: Job,
+        normalize: bool,
+        truncation: str,
+        progress: bool | None,
+        chunk_size: int | None,
+    ) -> None:
+        """Compute the vectors of texts into the rows of an array, chunk by chunk.
+
+        Raises:
+            WorkerDied: a process ended; what it was given is not computed.
+        """
+        size = chunk_size or max(1, min(_MOST, -(-len(texts) // (len(self.devices) * 10))))
+        bar = report.bar(len(texts)) if report.shown(progress) else None
+        pending: list[tuple[int, Future[_Filled]]] = []
+        try:
+            with self._told():
+                for start in range(0, len(texts), size):
+                    part = texts[start : start + size]
+                    task = _Task(part, job, vectors.shape[1], normalize, truncation, start)
+                    pending.append((start, self._executor.submit(_fill, task)))
+                said: dict[tuple[type[Warning], str], None] = {}
+                for start, future in pending:
+                    filled = future.result()
+                    vectors[start : start + len(filled.vectors)] = filled.vectors
+                    said.update(dict.fromkeys(filled.warnings))
+                    if bar is not None:
+                        bar.update(len(filled.vectors))
+        finally:
+            for _, future in pending:
+                future.cancel()
+            if bar is not None:
+                bar.close()
+        for category, message in said:
+            report.warn(message, category)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """A dead worker, or a closed pool, as an error that says so."""
+        if self._closed:
+            raise ValueError("this pool is closed; start another")
+        try:
+            yield
+        except BrokenProcessPool as error:
+            self.close()
+            raise WorkerDied(
+                "a process of the pool ended before it gave its vectors (killed, or out of memory?): nothing of this "
+                "call is lost but its time; start another pool"
+            ) from error
+
+    def close(self) -> None:
+        """End the processes; calls under way end with an error."""
+        self._closed = True
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Parallel:
+    """What a model has for several processes and for event loops."""
+
+    def start_multi_process_pool(self, target_devices: Sequence[str] | None = None) -> WorkerPool:
+        """Start processes that encode: `encode(..., pool=pool)`.
+
+        Args:
+            target_devices: a process for each, such as `["cpu", "cpu"]`; None is one for every four processors.
+        """
+        if target_devices is None:
+            target_devices = ["cpu"] * max(1, available_threads() // 4)
+        return WorkerPool(self, target_devices)  # type: ignore[arg-type]  # mixed into SentenceTransformer
+
+    @staticmethod
+    def stop_multi_process_pool(pool: WorkerPool) -> None:
+        """End the processes of a pool."""
+        pool.close()
+
+    def encode_multi_process(self, sentences: Any, pool: WorkerPool, *more: Any, **options: Any) -> Any:
+        """The older spelling of `encode(sentences, ..., pool=pool)`."""
+        names = ("prompt_name", "prompt", "batch_size", "chunk_size", "show_progress_bar", "precision",
+                 "normalize_embeddings", "truncate_dim")  # fmt: skip
+        placed = dict(zip(names, more, strict=False))
+        return self.encode(sentences, pool=pool, **placed, **options)  # type: ignore[attr-defined]
+
+    async def aencode(self, *args: Any, **options: Any) -> Any:
+        """`encode` in a thread of its own, so that an event loop goes on meanwhile."""
+        call = functools.partial(self.encode, *args, **options)  # type: ignore[attr-defined]
+        return await asyncio.get_running_loop().run_in_executor(None, call)
+
+
+def checked_pool(pool: Any) -> WorkerPool:
+    """What was given as a pool.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if not isinstance(pool, WorkerPool):
+        raise InvalidInput(f"pool must come from start_multi_process_pool(), not be a {type(pool).__name__}")
+    return pool
+
+
+# ---- to a worker ---------------------------------------------------------------------------------------------------
+
+
+class _Pickler(pickle.Pickler):
+    """Tensors go as the places of their files, and engines with a worker's share of threads."""
+
+    def __init__(self, file: io.BytesIO, threads: int) -> None:
+        super().__init__(file, pickle.HIGHEST_PROTOCOL)
+        self._threads = threads
+        self._mapped: dict[Path, dict[str, Tensor]] = {}
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, Tensor) and (file := value.file) is not None and file.suffix == ".safetensors":
+            if file not in self._mapped:
+                self._mapped[file] = {t.name: t for t in read_safetensors(file).values()}
+            found = self._mapped[file].get(value.name)
+            # The file's own values? A model may hold others under the same name (rows picked, adapters merged).
+            if found is not None and found.dtype == value.dtype and np.array_equal(found.array, value.array):
+                stat = file.stat()
+                return _mapped, (str(file), value.name, stat.st_size, stat.st_mtime_ns)
+        if isinstance(value, Engine):
+            return Engine, (value.parts, replace(value.choice, threads=self._threads), value._checked)
+        return NotImplemented
+
+
+def _pickled(model: SentenceTransformer, threads: int) -> bytes:
+    file = io.BytesIO()
+    _Pickler(file, threads).dump(model)
+    return file.getvalue()
+
+
+@functools.cache
+def _file(path: str, size: int, time: int) -> dict[str, Tensor]:
+    stat = Path(path).stat()
+    if (stat.st_size, stat.st_mtime_ns) != (size, time):
+        raise Unavailable(f"{path} has changed since the model was loaded: load it again, then start the pool")
+    return read_safetensors(Path(path))
+
+
+def _mapped(path: str, name: str, size: int, time: int) -> Tensor:
+    return _file(path, size, time)[name]
+
+
+# ---- in a worker ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Task:
+    texts: Sequence[Text]
+    job: Job
+    dims: int
+    normalize: bool
+    truncation: str
+    before: int
+
+
+@dataclass(frozen=True)
+class _Filled:
+    vectors: NDArray[np.float32]
+    warnings: tuple[tuple[type[Warning], str], ...]
+
+
+_payload: bytes = b""
+
+
+def _begin(payload: bytes) -> None:
+    """Keep the model for later, where a failure can be told; end when the parent does, however it does."""
+    global _payload
+    _payload = payload
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "this runs in a worker"
+    threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+
+
+@functools.cache
+def _model() -> SentenceTransformer:
+    found: SentenceTransformer = pickle.loads(_payload)
+    return found
+
+
+def _ready() -> None:
+    _model()
+
+
+def _fill(task: _Task) -> _Filled:
+    vectors = np.empty((len(task.texts), task.dims), np.float32)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            _model()._fill(
+                vectors, task.texts, task.job, task.normalize, task.truncation, False, task.before  # type: ignore[arg-type]
+            )  # fmt: skip
+        except HalfCharacter as error:
+            raise report.half_character(error.text, task.texts, task.before) from None
+    return _Filled(vectors, tuple((w.category, str(w.message)) for w in said))

@@ -1,0 +1,1 @@
+"""Training: data, samplers, and what reads them."""
