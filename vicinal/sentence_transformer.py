@@ -30,7 +30,7 @@ from vicinal.text.tokens import HalfCharacter, Text, everything
 logger = logging.getLogger("vicinal")
 
 _ENCODED = ("sentence_embedding",)
-_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 _BATCH_TOKENS = {"openvino": 1024, "numpy": 8192}
 """Padded tokens of a batch where the caller does not say: what kept both backends busiest (docs/benchmarks.md)."""
 
@@ -291,7 +291,7 @@ class SentenceTransformer(Parallel, Model):
                 see `vicinal.chunked.encode_long` for these three and their options.
         """
         if prompt_name is None and prompt is None:
-            prompt_name = self._prompt_for(_DOCUMENT_PROMPTS)
+            prompt_name = self._prompt_for(DOCUMENT_PROMPTS)
         if long != "truncate":
             return encode_long(self, inputs, prompt_name, prompt, *more, long=long, **{"task": "document", **options})
         return self.encode(inputs, prompt_name, prompt, *more, **{"task": "document", **options})
