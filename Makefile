@@ -3,12 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint wheel clean
+.PHONY: demo test lint wheel redis clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/vicinal search "how long do I have to return an item?" examples/shop-faq.txt --top-k 3
 
-test: $(VENV)/test.done
+test: $(VENV)/test.done redis
 	$(BIN)/python -m pytest -q
 
 lint: $(VENV)/test.done
@@ -27,6 +27,12 @@ $(VENV)/bin/python:
 	  echo "install it first: sudo apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+
+# The tests of the cache in Redis need a server; without one they are skipped.
+redis:
+	@command -v redis-server >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	  && apt-get update -q && apt-get install -qy --no-install-recommends redis-server; } \
+	  || echo "redis-server is not on PATH, and its tests will be skipped: sudo apt-get install redis-server"
 
 $(VENV)/demo.done: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable .

@@ -33,6 +33,8 @@ def test_the_names() -> None:
         "SimilarityFunction",
         "__version__",
         "errors",
+        "evaluation",
+        "losses",
         "quantize_embeddings",
         "util",
     ]

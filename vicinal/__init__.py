@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from vicinal import errors, util
+    from vicinal import errors, evaluation, losses, util
     from vicinal.cross_encoder import CrossEncoder
     from vicinal.retrieval import Hit, Pipeline, Retriever
     from vicinal.sentence_transformer import SentenceTransformer
@@ -23,6 +23,8 @@ __all__ = [
     "SimilarityFunction",
     "__version__",
     "errors",
+    "evaluation",
+    "losses",
     "quantize_embeddings",
     "util",
 ]

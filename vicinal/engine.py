@@ -120,7 +120,8 @@ class Engine:
             else:
                 network = first.network  # type: ignore[union-attr]
                 rows, types = network.vocab_size, network.type_vocab_size or _ANY
-                tokenizer = TextTokenizer(file.tokenizer, rows, types, True, file.keep_end, splits)
+                skip = first.uncounted  # type: ignore[union-attr]
+                tokenizer = TextTokenizer(file.tokenizer, rows, types, True, file.keep_end, splits, uncounted=skip)
             self._tokenizers[at] = tokenizer
             self._program(route, (route.output,))
         if checked:
@@ -207,6 +208,14 @@ class Engine:
         index = np.arange(states.shape[1], dtype=np.int32)
         feeds = {"states": states, "pool": np.ones(states.shape[:2], bool), "index": index}
         return np.asarray(after_tokens(route, self._weights)(NumpyOps(), feeds)["sentence_embedding"])
+
+    def compute(self, route: Route, tokens: Tokens, bounds: Bounds) -> Arrays:
+        """What a route makes of tokens that fit into one batch."""
+        program = self._program(route, (route.output,))
+        ((_, feeds),) = program.batches(tokens, bounds, program.inputs)
+        pending = program.start(feeds, wait=True)
+        assert pending is not None, "a caller that waits gets its place"
+        return pending.result()
 
     def read_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """The tensors that the networks read, by `"{module's folder}/{name}"`."""

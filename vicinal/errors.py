@@ -15,6 +15,11 @@ VicinalError
 ├── WorkerDied             (RuntimeError)       a process of a pool ended before it gave its results
 ├── NonFiniteEmbedding     (ArithmeticError)    a vector holds nan or infinity; names the rows
 ├── SpaceMismatch          (ValueError)         vectors of two embedding spaces were mixed; names both
+├── CacheError             (OSError)            an embedding cache cannot be opened, read or written
+├── VectorsNotFound        (FileNotFoundError)  there are no vectors at a path, or not all of them yet
+├── DamagedVectors         (ValueError)         a file of saved vectors is not as it was written
+├── SourceChanged          (ValueError)         vectors were begun from other texts, or with other settings
+├── FolderBusy             (BlockingIOError)    another process is writing into the same folder
 ├── IndexNotFound          (FileNotFoundError)  there is no index at a path
 ├── IndexExists            (FileExistsError)    something is there already, where an index would be made
 ├── IndexBusy              (TimeoutError)       another process is writing to the index, and goes on
@@ -28,8 +33,9 @@ VicinalWarning (UserWarning)
 ├── ZeroVectorWarning      a vector is all zero, so that its similarity with anything is 0
 ├── ModelWarning           something about a model folder that its user should know
 ├── EvaluationWarning      a metric has no value on this data
-├── IndexWarning           something about an index that its user should know, such as repaired damage
-└── TrainingWarning        a setting of the training that does not do what it seems to
+├── TrainingWarning        a setting of the training that does not do what it seems to
+├── CacheWarning           an embedding cache is out of order; the result is the same without it
+└── IndexWarning           something about an index that its user should know, such as repaired damage
 """
 
 from __future__ import annotations
@@ -101,6 +107,35 @@ class SpaceMismatch(VicinalError, ValueError):
     """Vectors of two embedding spaces were mixed."""
 
 
+class CacheError(VicinalError, OSError):
+    """An embedding cache cannot be opened, read or written."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class VectorsNotFound(VicinalError, FileNotFoundError):
+    """There are no vectors at a path, or not all of them yet."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class DamagedVectors(VicinalError, ValueError):
+    """A file of saved vectors is not as it was written."""
+
+
+class SourceChanged(VicinalError, ValueError):
+    """Vectors of a folder were begun from other texts, or with other settings."""
+
+
+class FolderBusy(VicinalError, BlockingIOError):
+    """Another process is writing into the same folder."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
 class IndexNotFound(VicinalError, FileNotFoundError):
     """There is no index at a path."""
 
@@ -154,13 +189,17 @@ class ModelWarning(VicinalWarning):
     """Something about a model folder that its user should know."""
 
 
-class IndexWarning(VicinalWarning):
-    """Something about an index that its user should know."""
-
-
 class EvaluationWarning(VicinalWarning):
     """A metric has no value on this data."""
 
 
 class TrainingWarning(VicinalWarning):
     """A setting of the training does not do what it seems to."""
+
+
+class CacheWarning(VicinalWarning):
+    """An embedding cache is out of order; vectors are computed as if there were none."""
+
+
+class IndexWarning(VicinalWarning):
+    """Something about an index that its user should know."""

@@ -12,6 +12,7 @@ _MODULES = {
     "faiss": "faiss",
     "parquet": "pyarrow",
     "plot": "matplotlib",
+    "redis": "redis",
     "torch": "torch",
     "train": "datasets",
 }

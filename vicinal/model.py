@@ -37,7 +37,8 @@ class Model:
 
     def __init__(self, engine: Engine, spec: Spec, located: Located) -> None:
         self._engine, self._spec, self._located = engine, spec, located
-        self._stamps = Stamps.of(engine.parts)
+        self._stamps: Stamps | None = Stamps.of(engine.parts)
+        self._spaces: dict[tuple[str, ...], tuple[Engine, Route, str]] = {}
         self.name = located.name
 
     # ---- settings ----------------------------------------------------------------------------------------------
@@ -183,6 +184,14 @@ class Model:
         """
         return fingerprint(self._spec, self._engine, self._stamps)
 
+    def _space(self, route: Route) -> str:
+        """The fingerprint of one route at its full width, computed once."""
+        known = self._spaces.get(route.folders)
+        if known is None or known[0] is not self._engine or known[1] != route:
+            known = self._engine, route, fingerprint(Spec({"": route}), self._engine, self._stamps)
+            self._spaces[route.folders] = known
+        return known[2]
+
     def save(
         self,
         path: str | os.PathLike[str],
@@ -218,12 +227,16 @@ class Model:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         twin = copy.copy(self)  # specs are replaced, never changed; the engine serves any number of them
         for name, value in vars(self).items():
-            if name not in ("_engine", "_spec", "_located", "_stamps"):
+            if name not in ("_engine", "_spec", "_located", "_stamps", "_spaces", "_cache"):
                 setattr(twin, name, copy.deepcopy(value, memo))
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_stamps": None}  # the tensors travel with the pickle: no file speaks for them
+        return {
+            **vars(self),
+            "_stamps": None,
+            "_spaces": {},
+        }  # the tensors travel with the pickle: no file speaks for them
 
     def __repr__(self) -> str:
         modules = "".join(

@@ -69,8 +69,13 @@ def too_long(
 
 
 def half_character(text: str, texts: Sequence[Text], before: int = 0) -> InvalidInput:
-    """The error for a text that holds half of a surrogate pair, with its row."""
-    row = before + next(i for i, t in enumerate(texts) if t == text or (isinstance(t, tuple) and text in t))
+    """The error for a text that holds half of a surrogate pair, with its row.
+
+    Args:
+        text: one of the texts, or the part of one that could not be tokenized.
+    """
+    parts = ((i, part) for i, t in enumerate(texts) for part in ((t,) if isinstance(t, str) else t))
+    row, text = next((before + i, part) for i, part in parts if text in part)
     at = next(i for i, letter in enumerate(text) if "\ud800" <= letter <= "\udfff")
     near = text[max(0, at - 20) : at + 20]
     return InvalidInput(

@@ -6,12 +6,12 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal import arguments, report
+from vicinal import arguments, report, selftest
 from vicinal.arguments import NOTHING, TRUNCATIONS, OutputValue, Precision, Truncation
 from vicinal.backends import choose
 from vicinal.backends.base import Bounds
@@ -19,6 +19,7 @@ from vicinal.chunked import Long, encode_long
 from vicinal.engine import Engine, Job, portions, prompt_length
 from vicinal.errors import NonFiniteEmbedding, PromptWarning, TruncationWarning, ZeroVectorWarning
 from vicinal.extras import require
+from vicinal.loading.folder import Folder
 from vicinal.loading.modules import with_prompts
 from vicinal.loading.opening import open_model
 from vicinal.model import Model
@@ -26,6 +27,9 @@ from vicinal.parallel import Parallel, checked_pool
 from vicinal.similarity import SimilarityFunction
 from vicinal.text.inputs import read, resolve_prompt, stream
 from vicinal.text.tokens import HalfCharacter, Text, everything
+
+if TYPE_CHECKING:
+    from vicinal.store.cache import EmbeddingCache
 
 logger = logging.getLogger("vicinal")
 
@@ -55,6 +59,10 @@ class SentenceTransformer(Parallel, Model):
         threads: processor threads; None for all that the process may use (also from VICINAL_THREADS).
         similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan".
         truncate_dim: keep so many leading dimensions.
+        self_test: send two tokens through the model, and compare with the golden vectors of its folder if it has some.
+        profile: a file that `vicinal tune` wrote, which states backend, dtype, threads and batch budget.
+        cache: where vectors are kept and looked up: the path of an SQLite file, a redis:// URL, a `SQLiteCache` or
+            `RedisCache`, or any object with `get_many` and `put_many` (docs/caching.md).
 
     Raises:
         ModelNotFound: no place has the model; every place and every way to get it is listed.
@@ -90,9 +98,18 @@ class SentenceTransformer(Parallel, Model):
         threads: int | None = None,
         similarity_fn_name: str | SimilarityFunction | None = None,
         truncate_dim: int | None = None,
+        self_test: bool = True,
+        profile: str | os.PathLike[str] | None = None,
+        cache: Any = None,
     ) -> None:
         arguments.no_modules(modules)
         arguments.only_cpu(device)
+        budget = None
+        if profile is not None:
+            from vicinal.profiles import read_profile
+
+            way = read_profile(profile, {"backend": backend, "dtype": dtype, "threads": threads})
+            backend, dtype, threads, budget = way.backend, way.dtype, way.threads, way.batch_tokens
         opened = open_model(
             model_name_or_path,
             revision=revision,
@@ -104,7 +121,7 @@ class SentenceTransformer(Parallel, Model):
         spec = with_prompts(opened.parts.spec, prompts or {}, opened.supplied)
         choice = choose(spec, backend, arguments.model_dtype(model_kwargs or {}, dtype), threads)
         super().__init__(Engine(opened.parts, choice, checked=not config_kwargs), spec, opened.located)
-        self._budget = _BATCH_TOKENS[choice.backend]
+        self._budget = budget or _BATCH_TOKENS[choice.backend]
         self.model_card_data = model_card_data
         self.trust_remote_code = trust_remote_code
         self._supplied = {name: prompt for name, prompt in opened.supplied.items() if name not in (prompts or {})}
@@ -113,6 +130,33 @@ class SentenceTransformer(Parallel, Model):
         self.default_prompt_name = spec.default_prompt_name if default_prompt_name is None else default_prompt_name
         self.similarity_fn_name = similarity_fn_name or spec.similarity_fn_name
         self.truncate_dim = spec.truncate_dim if truncate_dim is None else truncate_dim
+        self._cache: EmbeddingCache | None = None
+        if cache is not None:
+            self.cache = cache
+        if self_test:
+            for route in spec.routes.values():
+                selftest.probe(self._engine, route, self.name)
+            selftest.check_golden(self, Folder(opened.located.folder))
+
+    @property
+    def cache(self) -> EmbeddingCache | None:
+        """Where vectors are kept and looked up, None for nowhere; `model.cache.stats()` tells what it did.
+
+        Takes what `cache=` takes, and another model's cache.
+        """
+        return self._cache
+
+    @cache.setter
+    def cache(self, cache: Any) -> None:
+        from vicinal.store.cache import EmbeddingCache
+
+        self._cache = EmbeddingCache.of(cache)
+
+    def close(self) -> None:
+        """Let go of the graphs and the weights, those of copies too, and of the cache; `with` does it by itself."""
+        super().close()
+        if self._cache is not None:
+            self._cache.close()
 
     # ---- texts to vectors --------------------------------------------------------------------------------------
 
@@ -135,6 +179,7 @@ class SentenceTransformer(Parallel, Model):
         *,
         task: str | None = None,
         batch_tokens: int | None = None,
+        deterministic: bool = False,
         truncation: Truncation = "warn",
         out: NDArray[np.float32] | None = None,
         sentences: Any = NOTHING,
@@ -158,6 +203,8 @@ class SentenceTransformer(Parallel, Model):
             chunk_size: texts that a process is given at a time.
             task: the route of a model that has several.
             batch_tokens: padded tokens of a batch: what bounds the memory, whatever the lengths.
+            deterministic: a text's vector is the same to the last bit whatever it is encoded with, on one machine and
+                version: every text is computed alone. Short texts take several times as long.
             truncation: what happens when a text is longer than the model's limit and loses its end.
             out: (n, dims) float32 array or memory map to fill and return.
 
@@ -177,12 +224,15 @@ class SentenceTransformer(Parallel, Model):
                 return self.encode(
                     inputs, prompt_name, prompt, batch_size, show_progress_bar, output_value, precision,
                     convert_to_numpy, convert_to_tensor, None, normalize_embeddings, truncate_dim, own, chunk_size,
-                    task=task, batch_tokens=batch_tokens, truncation=truncation, out=out, sentences=sentences,
+                    task=task, batch_tokens=batch_tokens, deterministic=deterministic, truncation=truncation, out=out,
+                    sentences=sentences,
                 )  # fmt: skip
         if device is not None:
             arguments.only_cpu(device)
         if batch_size is not None or batch_tokens is not None or truncation not in TRUNCATIONS:
             arguments.batching(batch_size, batch_tokens, truncation)
+        if deterministic:
+            batch_size = 1
         spec = self._spec
         texts, single, prefix, task = read(spec, sentences if inputs is NOTHING else inputs, prompt, prompt_name, task)
         route = spec.only or spec.route(task)
@@ -247,7 +297,11 @@ class SentenceTransformer(Parallel, Model):
         wished = logger.getEffectiveLevel() in report.TALKATIVE if progress is None else progress
         bar = report.bar(len(unique)) if wished else None
         dims, limit = vectors.shape[1], job.route.max_length
-        for window, rows, arrays in self._engine.run(iter(unique), job):
+        if self._cache is None:
+            found = self._engine.run(iter(unique), job)
+        else:
+            found = self._cache.run(self._engine, self._space, unique, job)
+        for window, rows, arrays in found:
             if rows is None:  # a window begins
                 if limit is not None and truncation != "ignore" and (window.tokens.full > limit).any():
                     cut += report.too_long(window, limit, truncation, places, before)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 import torch
 from sentence_transformers.sentence_transformer import losses as theirs
-from tests.losses.models import assert_same, columns, run, sentence_model
 
 from tests import tiny
+from tests.losses.models import assert_same, columns, run, sentence_model
 from vicinal import losses
 from vicinal.errors import InvalidData, UnsupportedModel
 from vicinal.losses.denoising import reconstruction
@@ -17,7 +18,7 @@ from vicinal.losses.denoising import reconstruction
 
 def fresh(seed: int = 5) -> Any:
     """A model of its own: the losses change it."""
-    return sentence_model.__wrapped__(seed)
+    return copy.deepcopy(sentence_model(seed))
 
 
 def pair(decoder: str | None, tied: bool) -> tuple[Any, Any, Any]:

@@ -48,7 +48,9 @@ def both(wrapper: str, inner: Inner, *given: Any, **options: Any) -> tuple[Any, 
     ("inner", "options"),
     [
         *((inner, options) for inner in INNER for options in ({}, {"matryoshka_weights": [1, 0.5, 3.0]})),
-        *((inner, {"n_dims_per_step": 2}) for inner in SEPARATE),  # around cached losses the reference adds them unsorted
+        *(
+            (inner, {"n_dims_per_step": 2}) for inner in SEPARATE
+        ),  # around cached losses the reference adds them unsorted
     ],
 )
 def test_matryoshka(inner: Inner, options: dict[str, Any]) -> None:
@@ -150,7 +152,9 @@ def test_a_users_own_loss_that_is_about_embeddings() -> None:
         def forward(self, sentence_features: Any, labels: Any) -> Any:
             return (self.model(sentence_features[0])["sentence_embedding"] - labels).abs().mean()
 
-    assert_same(theirs.MatryoshkaLoss(model, Own(), DIMS), losses.MatryoshkaLoss(model, Own(), DIMS), model, columns(1), labels)
+    assert_same(
+        theirs.MatryoshkaLoss(model, Own(), DIMS), losses.MatryoshkaLoss(model, Own(), DIMS), model, columns(1), labels
+    )
 
 
 def test_a_users_own_loss_of_embeddings_is_asked_by_that() -> None:
@@ -171,7 +175,9 @@ def test_a_users_own_loss_that_cannot_be_followed() -> None:
         losses.MatryoshkaLoss(model, Users(model, copies=True), DIMS)(columns(2), SCORES)
     assert "forward" not in vars(model)
     inner = theirs.CachedMultipleNegativesRankingLoss(model)
-    with pytest.raises(UnsupportedModel, match=r"CachedMultipleNegativesRankingLoss runs the model .*use vicinal's loss"):
+    with pytest.raises(
+        UnsupportedModel, match=r"CachedMultipleNegativesRankingLoss runs the model .*use vicinal's loss"
+    ):
         losses.MatryoshkaLoss(model, inner, DIMS)(columns(2), None)
 
 

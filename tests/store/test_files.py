@@ -28,9 +28,14 @@ def test_a_block_that_ends_well_replaces_the_file(tmp_path: Path) -> None:
 def test_a_block_that_fails_leaves_everything_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"before")
-    with pytest.raises(ZeroDivisionError), atomic(path) as file:
-        file.write(b"half")
-        _ = 1 / 0
+
+    def fail() -> None:
+        with atomic(path) as file:
+            file.write(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -83,7 +83,7 @@ def test_feeds() -> None:
     assert feeds["mask"].tolist() == [[True] * 3 + [False], [True] * 2 + [False] * 2, [True] + [False] * 3, [False] * 4]
     assert feeds["pool"].tolist() == feeds["mask"].tolist()
     assert feeds["index"].tolist() == [0, 1, 2, 3]
-    assert feeds["positions"].tolist() == [[0, 1, 2, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert feeds["positions"].tolist() == [[1, 2, 3, 0], [1, 2, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
     assert feeds["first"].tolist() == [0, 0, 0, 0]
     assert feeds["last"].tolist() == [2, 1, 0, 0]
     for name, array in feeds.items():

@@ -85,6 +85,21 @@ def compile_graph(build: Build, choice: Choice) -> Program:
     return openvino.compile_graph(build, choice.dtype, choice.threads)
 
 
+def numerics(choice: Choice) -> str:
+    """What decides the digits of a vector beside the model: vectors of one model with equal `numerics` may be swapped.
+
+    In float32 the backends agree to about 1e-5 of a vector's length and count as one. Every other dtype is the
+    backend's own, and so is the way in which it quantises.
+    """
+    if choice.dtype == "float32":
+        return "float32"
+    if choice.backend == "openvino":
+        from vicinal.backends.openvino import recipe
+
+        return f"openvino {recipe(choice.dtype)}"
+    return f"{choice.backend} {choice.dtype}"
+
+
 def available_threads() -> int:
     """Processors that this process may use: its affinity, within a container's quota. VICINAL_THREADS overrides."""
     if stated := os.environ.get("VICINAL_THREADS"):

@@ -158,5 +158,6 @@ INPUTS: dict[str, tuple[type[Any], int]] = {
     "first": (np.int32, 1),
     "last": (np.int32, 1),
 }
-"""Inputs of every graph: (type, axes). ids, mask, types, positions (B, T); pool (B, T): tokens that pooling counts;
-index (T,): 0, 1, ...; first, last (B,): of the tokens that pooling counts."""
+"""Inputs of every graph: (type, axes). ids, mask, types (B, T); positions (B, T): 1, 2, ... over a text's tokens, 0 for
+padding and for a token in the text that stands for padding (RoBERTa and its kin do not count it); pool (B, T): tokens
+that pooling counts; index (T,): 0, 1, ...; first, last (B,): of the tokens that pooling counts."""

@@ -197,6 +197,14 @@ def has_bfloat16() -> bool:
     return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
+def recipe(dtype: Literal["float32", "bfloat16", "int8"]) -> str:
+    """How vectors are computed in a dtype, in words that change when the numbers do."""
+    if dtype != "int8":
+        return dtype
+    rest = "bfloat16" if has_bfloat16() else "float32"
+    return f"int8 weights and activations in groups of {_GROUP} inputs, the rest {rest}"
+
+
 class OpenVinoProgram:
     """A compiled graph with a few requests that callers take in turn."""
 

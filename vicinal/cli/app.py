@@ -15,10 +15,13 @@ from typer.core import TyperGroup
 import vicinal
 from vicinal.cli import terminal
 from vicinal.cli.encode import encode
+from vicinal.cli.evaluate import evaluate
+from vicinal.cli.golden import golden
 from vicinal.cli.info import info
 from vicinal.cli.pack import pack
 from vicinal.cli.search import search
 from vicinal.cli.similarity import similarity
+from vicinal.cli.tune import tune
 from vicinal.errors import VicinalError, VicinalWarning
 
 
@@ -99,5 +102,6 @@ def program(
     """
 
 
-for command in (encode, search, similarity, info, pack):
+for command in (encode, search, similarity, info, pack, golden, tune):
     app.command()(command)
+app.command("eval")(evaluate)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal import arguments, report
+from vicinal import arguments, report, selftest
 from vicinal.arguments import NOTHING, Truncation
 from vicinal.backends import choose
 from vicinal.backends.base import Bounds
@@ -43,7 +43,7 @@ class CrossEncoder(Model):
         activation_fn: what raw scores go through: torch's own ("torch.nn.Sigmoid()"), its name, or a function of the
             (n, labels) array. None is what the model states, else sigmoid for one label and nothing for several.
         device, prompts, default_prompt_name, cache_folder, revision, token, local_files_only, model_kwargs,
-            processor_kwargs, config_kwargs, backend, dtype, threads: as `SentenceTransformer` has them.
+            processor_kwargs, config_kwargs, backend, dtype, threads, self_test: as `SentenceTransformer` has them.
 
     Raises:
         ModelNotFound: no place has the model. DamagedModel, UnsupportedModel, UnsafeModel: it cannot be loaded.
@@ -74,6 +74,7 @@ class CrossEncoder(Model):
         num_labels: int | None = None,
         max_length: int | None = None,
         activation_fn: Any = None,
+        self_test: bool = True,
     ) -> None:
         arguments.no_modules(modules)
         arguments.only_cpu(device)
@@ -101,6 +102,8 @@ class CrossEncoder(Model):
             self.max_seq_length = max_length
         self.default_prompt_name = spec.default_prompt_name if default_prompt_name is None else default_prompt_name
         self.activation_fn = activation_fn
+        if self_test:
+            selftest.probe(self._engine, spec.route(None), self.name)
 
     # ---- settings ----------------------------------------------------------------------------------------------
 

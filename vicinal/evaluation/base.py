@@ -7,6 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from vicinal.errors import InvalidData
@@ -155,11 +156,13 @@ class EncodingEvaluator(BaseEvaluator):
 
     Attributes:
         batch_size, show_progress_bar, truncate_dim: given to every call of the model's `encode`.
+        encode_options: more that is given to it; set it for what only some models take, such as `batch_tokens`.
     """
 
     batch_size: int = 32
     show_progress_bar: bool | None = False
     truncate_dim: int | None = None
+    encode_options: Mapping[str, Any] = MappingProxyType({})
 
     def embed_inputs(self, model: Any, sentences: Any, encode_fn_name: str | None = None, **options: Any) -> Any:
         """Vectors of texts, (n, dims).
@@ -170,14 +173,13 @@ class EncodingEvaluator(BaseEvaluator):
             options: more arguments of `encode`.
         """
         encode = model.encode if encode_fn_name is None else getattr(model, f"encode_{encode_fn_name}")
-        return encode(
-            sentences,
-            batch_size=self.batch_size,
-            show_progress_bar=self.show_progress_bar,
-            convert_to_numpy=True,
-            truncate_dim=self.truncate_dim,
-            **options,
-        )
+        wishes = {
+            "batch_size": self.batch_size,
+            "show_progress_bar": self.show_progress_bar,
+            "convert_to_numpy": True,
+            "truncate_dim": self.truncate_dim,
+        }
+        return encode(sentences, **{**wishes, **self.encode_options, **options})
 
     def get_config_dict(self) -> dict[str, Any]:
         """truncate_dim, where it is set."""

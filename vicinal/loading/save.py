@@ -32,7 +32,7 @@ from vicinal.loading.weights import plain_table, write_safetensors
 _STALE = re.compile(
     r"(adapter_)?model[\w.-]*\.safetensors(\.index\.json)?|(pytorch_model|adapter_model)[\w.-]*\.bin(\.index\.json)?"
     r"|tf_model\.h5|flax_model\.msgpack|(tokenizer|config|modules|router_config|adapter_config|added_tokens)\.json"
-    r"|(tokenizer_config|special_tokens_map|generation_config|vocab|vicinal_model)\.json|(vocab|merges)\.txt"
+    r"|(tokenizer_config|special_tokens_map|generation_config|vocab|vicinal_model|golden)\.json|(vocab|merges)\.txt"
     r"|config_sentence_transformers\.json|sentence_[\w-]+_config\.json|spiece\.model|sentencepiece\.bpe\.model|README\.md"
 )
 _EXPORTS = ("onnx", "openvino")

@@ -43,6 +43,11 @@ class Transformer:
     config: Mapping[str, Any] = field(repr=False, compare=False)
     network: NetworkConfig = field(repr=False)
 
+    @property
+    def uncounted(self) -> int | None:
+        """The token that a text's positions leave out, of a network whose configuration has a `padding_idx`."""
+        return getattr(self.network, "padding_idx", None)
+
 
 @dataclass(frozen=True)
 class StaticEmbedding:

@@ -1,4 +1,5 @@
-"""Losses to train models with, called `loss([features, features, ...], labels)`; docs/losses.md says which is for what."""
+"""Losses to train models with, called `loss([features, features, ...], labels)`; docs/losses.md says which is for
+what."""
 
 from __future__ import annotations
 

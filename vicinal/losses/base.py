@@ -57,7 +57,8 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Caching:
-    """How a loss cuts its batch: `rows` texts or `tokens` tokens embedded at a time, `rows` rows of scores at a time."""
+    """How a loss cuts its batch: `rows` texts or `tokens` tokens embedded at a time, `rows` rows of scores at a
+    time."""
 
     rows: int
     tokens: int | None = None

@@ -144,7 +144,8 @@ class BatchAllTripletLoss(_BatchTripletLoss):
 
     Args:
         model: what to train.
-        distance_metric: of every row from every row; one of `BatchHardTripletLossDistanceFunction`, or another function.
+        distance_metric: of every row from every row; one of `BatchHardTripletLossDistanceFunction`, or another
+            function.
         margin: by how much a negative must be farther than a positive.
     """
 

@@ -56,7 +56,8 @@ GIST = arxiv(
 PARANMT = bibtex(
     "inproceedings",
     "wieting2018paranmt",
-    title="{P}ara{NMT}-50{M}: Pushing the Limits of Paraphrastic Sentence Embeddings with Millions of Machine Translations",
+    title="{P}ara{NMT}-50{M}: Pushing the Limits of Paraphrastic Sentence Embeddings with Millions "
+    "of Machine Translations",
     author="John Wieting and Kevin Gimpel",
     booktitle="Proceedings of the 56th Annual Meeting of the Association for Computational Linguistics",
     year="2018",
@@ -148,7 +149,8 @@ EMBED_DISTILL = arxiv(
 TSDAE = bibtex(
     "inproceedings",
     "wang2021tsdae",
-    title="{TSDAE}: Using Transformer-based Sequential Denoising Auto-Encoder for Unsupervised Sentence Embedding Learning",
+    title="{TSDAE}: Using Transformer-based Sequential Denoising Auto-Encoder for Unsupervised "
+    "Sentence Embedding Learning",
     author="Kexin Wang and Nils Reimers and Iryna Gurevych",
     booktitle="Findings of the Association for Computational Linguistics: EMNLP 2021",
     year="2021",
@@ -186,7 +188,8 @@ RANKNET = bibtex(
     "inproceedings",
     "burges2005learning",
     title="Learning to Rank using Gradient Descent",
-    author="Chris Burges and Tal Shaked and Erin Renshaw and Ari Lazier and Matt Deeds and Nicole Hamilton and Greg Hullender",
+    author="Chris Burges and Tal Shaked and Erin Renshaw and Ari Lazier and Matt Deeds and Nicole "
+    "Hamilton and Greg Hullender",
     booktitle="Proceedings of the 22nd International Conference on Machine Learning",
     year="2005",
     pages="89--96",

@@ -77,8 +77,8 @@ def online_contrastive(
 ) -> Tensor:
     """The sum of D^2 over hard positives and of max(0, margin - D)^2 over hard negatives.
 
-    A positive is hard if it is farther than the nearest negative, a negative if it is nearer than the farthest positive;
-    where the batch has only one kind, those beyond that kind's mean are.
+    A positive is hard if it is farther than the nearest negative, a negative if it is nearer than the farthest
+    positive; where the batch has only one kind, those beyond that kind's mean are.
 
     Args:
         a, b: (n, d).

@@ -16,7 +16,8 @@ from vicinal.losses.features import Features
 
 
 def reconstruction(logits: Tensor, ids: Tensor, padding: int) -> Tensor:
-    """Cross-entropy of each next token: the mean of -log p(ids[i, t + 1] | logits[i, t]) over tokens that are no padding.
+    """Cross-entropy of each next token: the mean of -log p(ids[i, t + 1] | logits[i, t]) over tokens that are no
+    padding.
 
     Args:
         logits: (n, t - 1, vocabulary), what a decoder says after each of the tokens but the last.
@@ -115,7 +116,7 @@ def _decoder_like(encoder: Any) -> Any:
         return _named(name, encoder.config.hidden_size)
     config = _as_decoder(encoder.config)
     try:
-        return AutoModelForCausalLM.from_config(config)
+        return AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]  # transformers' own
     except ValueError as error:
         raise _no_decoder(config) from error
 
@@ -125,7 +126,9 @@ def _named(name: str, width: int) -> Any:
 
     config = _as_decoder(AutoConfig.from_pretrained(name))
     if config.hidden_size != width:
-        raise UnsupportedModel(f"the decoder's width is {config.hidden_size}, the encoder's {width}; they must be equal")
+        raise UnsupportedModel(
+            f"the decoder's width is {config.hidden_size}, the encoder's {width}; they must be equal"
+        )
     try:
         return AutoModelForCausalLM.from_pretrained(name, config=config)
     except ValueError as error:

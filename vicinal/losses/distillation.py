@@ -91,7 +91,8 @@ class MarginMSELoss(Loss):
     inputs = Inputs(
         ("query", "positive", "negative"),
         more="negative",
-        labels="the teacher's margin of each negative, score(positive) - score(negative), or the scores of all candidates",
+        labels="the teacher's margin of each negative, score(positive) - score(negative), or the scores "
+        "of all candidates",
     )
     config = "similarity_fct"
     citation = citations.MARGIN_MSE
@@ -102,7 +103,8 @@ class MarginMSELoss(Loss):
         self.loss_fct = nn.MSELoss()
 
     def compute_loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> Tensor:
-        """The loss of (n, d) embeddings of queries, positives, negatives, ..., and labels (n,), (n, k) or (n, k + 1)."""
+        """The loss of (n, d) embeddings of queries, positives, negatives, ..., and labels (n,), (n, k) or (n, k +
+        1)."""
         query, *candidates = embeddings
         wanted = margin_targets(labels, len(query), len(candidates) - 1)
         found = margins(candidate_scores(query, candidates, self.similarity_fct))
@@ -175,8 +177,10 @@ def _check_teacher(scores: Tensor, temperature: float) -> None:
     if lost:
         width = float((scores.amax(1) - scores.amin(1)).max())
         warnings.warn(
-            f"the teacher's scores differ by up to {width:.4g} within a row, so that at teacher_temperature={temperature} "
-            f"{lost} of {scores.numel()} candidates have probability 0 and teach nothing: raise it above {width / 100:.3g}",
+            f"the teacher's scores differ by up to {width:.4g} within a row, so that at "
+            f"teacher_temperature={temperature} "
+            f"{lost} of {scores.numel()} candidates have probability 0 and teach nothing: raise it above "
+            f"{width / 100:.3g}",
             TrainingWarning,
             stacklevel=3,
         )

@@ -154,7 +154,8 @@ class EmbedDistillLoss(Loss):
 class MSELoss(EmbedDistillLoss):
     """`EmbedDistillLoss` by the mean squared error.
 
-    Use: as that loss; (English, translation) columns with the teacher's embedding of the English text make a multilingual
+    Use: as that loss; (English, translation) columns with the teacher's embedding of the English text make a
+    multilingual
         model.
 
     Source: Reimers and Gurevych 2020, arXiv:2004.09813

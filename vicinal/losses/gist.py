@@ -142,7 +142,8 @@ class GISTEmbedLoss(Loss):
         return [self._guide.embed(column, self.caching) for column in columns]
 
     def compute_loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> Tensor:
-        """The loss of (n, d) embeddings of anchors, positives, negatives, ...; `labels` are the guide's, (n, e) each."""
+        """The loss of (n, d) embeddings of anchors, positives, negatives, ...; `labels` are the guide's, (n, e)
+        each."""
         columns, guided, rows = list(embeddings), list(labels), range(len(embeddings[0]))
         if self.gather_across_devices:
             columns, rows = gathered(columns)

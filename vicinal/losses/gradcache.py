@@ -1,17 +1,18 @@
 """Gradient caching: any batch size in the memory of a part of it (Gao et al. 2021, GradCache, arXiv:2101.06983).
 
-A contrastive loss needs the embeddings of the whole batch at once, but the activations behind them only to pass gradients
-on. So each part of the batch is embedded without keeping its activations; when the gradient of the loss reaches the part's
-embeddings, the part is run once more, under the same random state, and its activations live until it is done. Those are
-checkpoints (Chen et al. 2016, arXiv:1604.06174) laid around whole parts instead of layers, so torch's own are used: they
-replay dropout and autocast, and everything above them (any loss, wrappers, DDP, a gradient scaler) is ordinary autograd.
-The backward pass takes the parts one by one, latest first, so the activations of two parts never live together.
+A contrastive loss needs the embeddings of the whole batch at once, but the activations behind them only to pass
+gradients on. So each part of the batch is embedded without keeping its activations; when the gradient of the loss
+reaches the part's embeddings, the part is run once more, under the same random state, and its activations live until it
+is done. Those are checkpoints (Chen et al. 2016, arXiv:1604.06174) laid around whole parts instead of layers, so
+torch's own are used: they replay dropout and autocast, and everything above them (any loss, wrappers, DDP, a gradient
+scaler) is ordinary autograd. The backward pass takes the parts one by one, latest first, so the activations of two
+parts never live together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from typing import Any
 
@@ -51,17 +52,23 @@ def mean_over_rows(row_losses: Callable[[range], Tensor], rows: range, chunk: in
 
 def _contexts(model: Any, device: str) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """What to run the function in the first time, and again."""
-    return nullcontext(), _again(model, torch.mps.get_rng_state() if device == "mps" else None)
+    return nullcontext(), _Again(model, torch.mps.get_rng_state() if device == "mps" else None)
 
 
-@contextmanager
-def _again(model: Any, mps: Tensor | None) -> Iterator[None]:
-    with ExitStack() as stack:
-        if isinstance(model, DistributedDataParallel):
-            stack.enter_context(
-                model.no_sync()
-            )  # its bookkeeping is of the first time; in a backward pass it would restart
-        if mps is not None:  # torch's checkpoint replays the state of the CPU and of CUDA alone
-            stack.callback(torch.mps.set_rng_state, torch.mps.get_rng_state())
-            torch.mps.set_rng_state(mps)
-        yield
+class _Again(AbstractContextManager[None]):
+    """May be entered more than once: a graph that is retained is run again for each backward pass."""
+
+    def __init__(self, model: Any, mps: Tensor | None) -> None:
+        self._model, self._mps = model, mps
+        self._stack = ExitStack()
+
+    def __enter__(self) -> None:
+        if isinstance(self._model, DistributedDataParallel):
+            # Its bookkeeping belongs to the first time; in a backward pass it would begin anew.
+            self._stack.enter_context(self._model.no_sync())
+        if self._mps is not None:  # torch's checkpoint replays the state of the CPU and of CUDA alone
+            self._stack.callback(torch.mps.set_rng_state, torch.mps.get_rng_state())
+            torch.mps.set_rng_state(self._mps)
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()

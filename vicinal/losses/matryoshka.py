@@ -138,7 +138,8 @@ class AdaptiveLayerLoss(_Wrapper):
         n_layers_per_step: train so many earlier layers, drawn at random, in each step; -1 for all.
         last_layer_weight, prior_layers_weight, kl_div_weight: w_last, w_prior, w_kl.
         kl_temperature: t; 0 leaves that part out.
-        layer_weighting: w(l): "uniform" is 1, "linear" 1 / (1 + l), "log" 1 / (1 + log(1 + l)), or a function of l, which
+        layer_weighting: w(l): "uniform" is 1, "linear" 1 / (1 + l), "log" 1 / (1 + log(1 + l)), or a function of l,
+            which
             counts from 0, the token embeddings.
 
     Raises:
@@ -163,7 +164,8 @@ class AdaptiveLayerLoss(_Wrapper):
         super().__init__(model, loss)
         if not callable(layer_weighting) and layer_weighting not in ("uniform", "log", "linear"):
             raise ValueError(
-                f"layer_weighting must be 'uniform', 'log', 'linear' or a function of the layer, not {layer_weighting!r}"
+                f"layer_weighting must be 'uniform', 'log', 'linear' or a function of the layer, not "
+                f"{layer_weighting!r}"
             )
         if not hasattr(self.model[0], "auto_model"):
             raise UnsupportedModel(

@@ -25,7 +25,8 @@ class Given:
 class Other:
     """A loss of another kind, with the steps that a wrapper calls of a `Loss`.
 
-    It is asked by `compute_loss_from_embeddings` if it has that, else by calling it while the model, instead of running,
+    It is asked by `compute_loss_from_embeddings` if it has that, else by calling it while the model, instead of
+    running,
     returns the embeddings that it is to see.
 
     Raises:

@@ -115,8 +115,8 @@ def in_batch_ranking(
 class MultipleNegativesRankingLoss(Loss):
     """Each anchor must find its positive among all positives and negatives of the batch (InfoNCE).
 
-    Use: (question, answer), (query, passage) or paraphrase pairs, with or without mined hard negatives; the first choice
-        for retrieval. Large batches help; a batch must not hold the same text twice.
+    Use: (question, answer), (query, passage) or paraphrase pairs, with or without mined hard negatives; the first
+        choice for retrieval. Large batches help; a batch must not hold the same text twice.
 
     Source: Henderson et al. 2017, arXiv:1705.00652; van den Oord et al. 2018, arXiv:1807.03748
 
@@ -213,7 +213,8 @@ class MultipleNegativesSymmetricRankingLoss(MultipleNegativesRankingLoss):
 class CachedMultipleNegativesRankingLoss(MultipleNegativesRankingLoss):
     """`MultipleNegativesRankingLoss` for batches of any size: the memory is that of a mini-batch.
 
-    Use: as that loss, where its batch does not fit in memory. The result is the same; a step takes about a third longer.
+    Use: as that loss, where its batch does not fit in memory. The result is the same; a step takes about a third
+    longer.
 
     Source: Gao et al. 2021, arXiv:2101.06983
 

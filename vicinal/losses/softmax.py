@@ -112,7 +112,8 @@ class SoftmaxLoss(Loss):
         if self.num_labels == 1 or labels.shape != logits.shape:
             if labels.numel() != len(logits):
                 raise InvalidData(
-                    f"SoftmaxLoss takes a class a pair, {len(logits)} labels, or {self.num_labels} probabilities a pair, "
+                    f"SoftmaxLoss takes a class a pair, {len(logits)} labels, or {self.num_labels} "
+                    f"probabilities a pair, "
                     f"but got labels of shape {tuple(labels.shape)}"
                 )
             labels = labels.reshape(-1)

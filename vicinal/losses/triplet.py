@@ -56,6 +56,7 @@ def triplet(
     Source: Schroff et al. 2015, arXiv:1503.03832.
 
     Example:
+        >>> import torch
         >>> a, p, n = (torch.tensor([[x]]) for x in (0.0, 1.0, 3.0))
         >>> triplet(a, p, n)  # 1 - 3 + 5
         tensor(3.)

@@ -25,6 +25,7 @@ ACTIVATIONS: Mapping[str, Unary] = {
     "relu": "relu",
     "silu": "silu",
     "swish": "silu",
+    "tanh": "tanh",
 }
 
 
@@ -60,6 +61,13 @@ class Keys:
         if type(value) is not int or value < 0:
             raise self.damaged(f"{key} must be 0 or more, not {value!r}")
         return value
+
+    def share(self, width: str, parts: str) -> int:
+        """One positive whole number divided by another, which it must be a multiple of."""
+        whole, count = self.count(width), self.count(parts)
+        if whole % count:
+            raise self.damaged(f"{width} {whole} is no multiple of {parts} {count}")
+        return whole // count
 
     def optional(self, key: str, default: int | None = None) -> int | None:
         """A positive whole number, or None where the file says null; `default` where it says nothing."""

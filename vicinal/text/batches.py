@@ -69,7 +69,8 @@ def padded(tokens: Tokens, bounds: Bounds, needs: frozenset[str]) -> Iterator[tu
             if tokens.types is not None:
                 feeds["types"][mask] = tokens.types[where]
         if "positions" in needs:
-            feeds["positions"] = np.where(mask, index, 0)
+            counted = mask if tokens.uncounted is None else mask & (ids != tokens.uncounted)
+            feeds["positions"] = np.where(counted, np.cumsum(counted, 1), 0).astype(np.int32)
         feeds["pool"] = mask & (index >= bounds.prompt) if bounds.prompt else mask
         if "first" in needs:
             feeds["first"] = np.where(lengths > bounds.prompt, bounds.prompt, 0).astype(np.int32)

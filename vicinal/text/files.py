@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import IO
@@ -26,7 +27,7 @@ def open_text(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
             yield file
         except UnicodeDecodeError as error:
             raise InvalidData(f"{name} is not UTF-8 ({error.reason} at byte {error.start}): convert it") from None
-        except (EOFError, gzip.BadGzipFile) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise InvalidData(f"{name} is damaged, or no gzip file: {error}") from None
 
 

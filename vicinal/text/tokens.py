@@ -39,6 +39,7 @@ class Tokens:
         starts: text i's ids begin here.
         lengths: tokens of each text.
         full: tokens that each text has before cutting.
+        uncounted: the token that has no place among a text's positions, None where each has one.
     """
 
     ids: NDArray[np.int32]
@@ -46,6 +47,7 @@ class Tokens:
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
     full: NDArray[np.int64]
+    uncounted: int | None = None
 
 
 class TextTokenizer:
@@ -59,6 +61,7 @@ class TextTokenizer:
         keep_end: whether a text that is too long loses its beginning instead of its end.
         splits: as in `plain`.
         ids: a faster way to what `plain` gives.
+        uncounted: as in `Tokens`.
     """
 
     def __init__(
@@ -70,8 +73,10 @@ class TextTokenizer:
         keep_end: bool = False,
         splits: bool = False,
         ids: Callable[[Sequence[str]], Ids] | None = None,
+        uncounted: int | None = None,
     ) -> None:
         self.backend, self._rows, self._types, self._keep_end = tokenizer, rows, types, keep_end
+        self._uncounted = uncounted
         self._ids = ids or partial(plain, tokenizer, splits=splits)
         single, pair = probe(tokenizer, special)
         self._within([*pair.ids, *single.ids])
@@ -102,7 +107,7 @@ class TextTokenizer:
         starts = np.cumsum(lengths) - lengths
         types = self._types_of(starts, lengths) if self._kinds else None
         if not self.special and kept is counts:
-            return Tokens(ids, types, starts, lengths, full)
+            return Tokens(ids, types, starts, lengths, full, self._uncounted)
         if (kept < counts).any():
             ends = np.cumsum(counts)
             ids = ids[ranges(ends - (kept if self._keep_end else counts), kept)]
@@ -113,7 +118,7 @@ class TextTokenizer:
             at = starts + i if i >= 0 else starts + lengths + i
             framed[at], content[at] = token, False
         framed[content] = ids
-        return Tokens(framed, types, starts, lengths, full)
+        return Tokens(framed, types, starts, lengths, full, self._uncounted)
 
     def offsets(self, text: str) -> NDArray[np.int64]:
         """Where each token of a text stands in it, (tokens, 2) characters; the model's own tokens stand nowhere: 0, 0.
@@ -180,7 +185,7 @@ class TextTokenizer:
             keep_a, keep_b = cut(a.counts, b.counts, max(limit - self._pair.special, 0))
             a, b = a.kept(keep_a, self._keep_end), b.kept(keep_b, self._keep_end)
         joined, types, lengths = self._pair.join(ids, a, b)
-        return Tokens(joined, types, np.cumsum(lengths) - lengths, lengths, full)
+        return Tokens(joined, types, np.cumsum(lengths) - lengths, lengths, full, self._uncounted)
 
 
 def probe(tokenizer: Tokenizer, special: bool = True) -> tuple[Encoding, Encoding]:

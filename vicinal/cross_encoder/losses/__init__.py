@@ -1,4 +1,5 @@
-"""Losses to train cross-encoders with, called `loss([texts, texts, ...], labels)`; docs/losses.md says which is for what."""
+"""Losses to train cross-encoders with, called `loss([texts, texts, ...], labels)`; docs/losses.md says which is for
+what."""
 
 from __future__ import annotations
 

@@ -77,7 +77,8 @@ class PairLoss(nn.Module):  # type: ignore[misc]
         raise NotImplementedError(f"{type(self).__name__} must define loss(inputs, labels, options)")
 
     def logits(self, pairs: Pairs, options: dict[str, Any], rows: int | None = None) -> Tensor:
-        """What the model says of each pair, (pairs, labels), `rows` pairs of about one length at a time; None for all."""
+        """What the model says of each pair, (pairs, labels), `rows` pairs of about one length at a time; None for
+        all."""
         rows = len(pairs) if rows is None else rows
         order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))
         cuts = range(0, len(pairs), rows)

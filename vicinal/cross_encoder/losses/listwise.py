@@ -54,7 +54,8 @@ def list_net(scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
 
 
 def list_mle(scores: Tensor, mask: Tensor, weights: Tensor | None = None) -> Tensor:
-    """-mean_i sum_j w_ij log P(j comes first of those from j on): -log of the chance of each list's order (Plackett-Luce).
+    """-mean_i sum_j w_ij log P(j comes first of those from j on): -log of the chance of each list's order
+    (Plackett-Luce).
 
     Args:
         scores: (lists, longest), best document first.

@@ -75,7 +75,8 @@ class CrossEntropyLoss(PairLoss):
             labels = label_a_row(labels, logits, "the class of each pair")
         elif labels.shape != logits.shape:
             raise InvalidData(
-                f"expected a class a pair (integers) or probabilities of shape {tuple(logits.shape)}, but got labels of "
+                f"expected a class a pair (integers) or probabilities of shape {tuple(logits.shape)}, but got "
+                f"labels of "
                 f"shape {tuple(labels.shape)}, {labels.dtype}"
             )
         return self.ce_loss.to(logits.device)(logits, labels.to(logits.device))
@@ -122,7 +123,8 @@ class MarginMSELoss(PairLoss):
     inputs = Inputs(
         ("query", "positive", "negative"),
         more="negative",
-        labels="the teacher's margin of each negative, score(positive) - score(negative), or the scores of all candidates",
+        labels="the teacher's margin of each negative, score(positive) - score(negative), or the scores "
+        "of all candidates",
     )
     citation = citations.MARGIN_MSE
 

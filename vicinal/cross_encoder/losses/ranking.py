@@ -88,7 +88,8 @@ class MultipleNegativesRankingLoss(PairLoss):
 class CachedMultipleNegativesRankingLoss(MultipleNegativesRankingLoss):
     """`MultipleNegativesRankingLoss` for any number of pairs: the memory is that of a mini-batch.
 
-    Use: as that loss, where its batch does not fit in memory. The result is the same; a step takes about a third longer.
+    Use: as that loss, where its batch does not fit in memory. The result is the same; a step takes about a third
+    longer.
 
     Source: Gao et al. 2021, arXiv:2101.06983
 

@@ -1,0 +1,274 @@
+"""`vicinal eval`: how good a model is on a retrieval set or on pairs with scores, and whether another one is better."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vicinal.cli import options as o
+from vicinal.cli import terminal
+from vicinal.cli.rows import NoQuotes
+
+if TYPE_CHECKING:
+    from vicinal.evaluation.files import PairSet, RetrievalSet
+    from vicinal.evaluation.resampling import Difference, Interval
+    from vicinal.sentence_transformer import SentenceTransformer
+
+
+def evaluate(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="Name or id on the hub, or a folder; with --plot, an evaluator's csv."),
+    ],
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATA",
+            help="A folder in BEIR form (corpus.jsonl, queries.jsonl, qrels/*.tsv), or a .tsv or .csv file with two "
+            "texts and a score; both also compressed (.gz).",
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against", metavar="MODEL", show_default=False, help="Compare with this model on the same data."
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split",
+            metavar="NAME",
+            show_default=False,
+            help="Which qrels/NAME.tsv of a retrieval set; without it, test, or the only one.",
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns",
+            metavar="A,B,SCORE",
+            show_default=False,
+            help="Columns of a table by name, or by number from 1 where there is no header; without it, "
+            "sentence1,sentence2,score.",
+        ),
+    ] = None,
+    no_quotes: NoQuotes = False,
+    query_prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--query-prompt",
+            metavar="TEXT",
+            show_default=False,
+            help="Put this text before every query; without it, the model's own prompt.",
+        ),
+    ] = None,
+    document_prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--document-prompt",
+            metavar="TEXT",
+            show_default=False,
+            help="Put this text before every document; without it, the model's own prompt.",
+        ),
+    ] = None,
+    truncate_dim: o.TruncateDim = None,
+    truncation: o.TruncationOption = o.Truncation.warn,
+    dtype: o.DtypeOption = o.Dtype.auto,
+    backend: o.BackendOption = o.Backend.auto,
+    threads: o.Threads = None,
+    plot: Annotated[
+        str | None,
+        typer.Option(
+            "--plot",
+            metavar="FILE.png",
+            show_default=False,
+            help="Draw the metrics of an evaluator's csv file over the training steps, and evaluate nothing.",
+        ),
+    ] = None,
+    as_json: o.Json = False,
+) -> None:
+    """Measure a model on labelled data.
+
+    Every number comes with its 95 % interval: where it would lie on other queries or pairs of the same kind. With
+    --against also the differences of the two models and p, the probability of a difference as large between models that
+    are alike.
+
+    \b
+    Examples:
+      vicinal eval all-MiniLM-L6-v2 beir/scifact
+      vicinal eval all-MiniLM-L6-v2 stsb/test.tsv --against ./my-model --json
+      vicinal eval out/eval/similarity_evaluation_dev_results.csv --plot curve.png
+    """  # fmt: skip
+    if plot is not None:
+        _check_plot(data, against)
+        from vicinal.evaluation.plotting import plot_curves
+
+        plot_curves(model, plot)
+        return
+    if data is None:
+        raise typer.BadParameter("say what to evaluate on: vicinal eval MODEL DATA", param_hint="DATA")
+    if os.path.isdir(data):
+        task = _retrieval(data, split, query_prompt, document_prompt)
+    else:
+        task = _pairs(data, columns, not no_quotes)
+    names = [model] if against is None else [model, against]
+    found = []
+    for name in names:
+        with terminal.naming(_Rows()):
+            loaded = o.ModelOptions(name, dtype, backend, threads, truncate_dim).load()
+            found.append(task.measure(loaded, {"truncation": truncation.value}))
+    _show(Result(task.described, names, found), as_json)
+
+
+def _check_plot(data: str | None, against: str | None) -> None:
+    if data is not None or against is not None:
+        raise typer.BadParameter("with --plot give an evaluator's csv file alone", param_hint="--plot")
+
+
+class _Rows(Sequence[str]):
+    """What rows are called in messages: by their numbers."""
+
+    def __getitem__(self, row: Any) -> Any:
+        return f"row {row}"
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model's metrics, and how they compare with another's.
+
+    Attributes:
+        metrics: by name, with their intervals.
+        minus: given another model's `Measured`, the difference of each metric from it.
+        raw: what `minus` reads of the other.
+    """
+
+    metrics: Mapping[str, Interval]
+    minus: Callable[[Measured], Mapping[str, Difference]]
+    raw: Any
+
+
+@dataclass(frozen=True)
+class Task:
+    """What models are measured on."""
+
+    described: str
+    measure: Callable[[SentenceTransformer, Mapping[str, Any]], Measured]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found of one model or two."""
+
+    data: str
+    names: list[str]
+    found: list[Measured]
+
+
+def _retrieval(folder: str, split: str | None, query_prompt: str | None, document_prompt: str | None) -> Task:
+    from vicinal.evaluation.files import read_beir
+
+    data = read_beir(folder, split)
+    described = f"{data.name}: {len(data.relevant):,} queries, {len(data.corpus):,} documents"
+    prompts = {"query_prompt": query_prompt, "corpus_prompt": document_prompt}
+    return Task(described, lambda model, options: _found_documents(model, options, data, prompts))
+
+
+def _found_documents(
+    model: SentenceTransformer, options: Mapping[str, Any], data: RetrievalSet, prompts: Mapping[str, str | None]
+) -> Measured:
+    from vicinal.evaluation import InformationRetrievalEvaluator
+    from vicinal.evaluation.resampling import mean_difference, mean_interval
+
+    evaluator = InformationRetrievalEvaluator(
+        data.queries,
+        data.corpus,
+        data.relevant,
+        show_progress_bar=sys.stderr.isatty(),
+        query_prompt=prompts["query_prompt"],
+        corpus_prompt=prompts["corpus_prompt"],
+    )
+    evaluator.encode_options = {"batch_size": None, **options}  # batches as suit the backend
+    (ranking,) = evaluator.rank(model).values()
+    values = {f"{metric}@{k}": numbers for (metric, k), numbers in evaluator.query_metrics(ranking).items()}
+
+    def minus(other: Measured) -> Mapping[str, Difference]:
+        return {name: mean_difference(numbers, other.raw[name]) for name, numbers in values.items()}
+
+    return Measured({name: mean_interval(numbers) for name, numbers in values.items()}, minus, values)
+
+
+def _pairs(path: str, columns: str | None, quotes: bool) -> Task:
+    from vicinal.evaluation.files import read_pairs
+
+    names = None if columns is None else columns.split(",")
+    if names is not None and len(names) != 3:
+        raise typer.BadParameter(f"three columns are needed, A,B,SCORE, not {columns!r}", param_hint="--columns")
+    data = read_pairs(path, names, quotes)
+    return Task(f"{data.name}: {len(data.scores):,} pairs", lambda model, options: _scored_pairs(model, options, data))
+
+
+def _scored_pairs(model: SentenceTransformer, options: Mapping[str, Any], data: PairSet) -> Measured:
+    import numpy as np
+
+    from vicinal.evaluation import EmbeddingSimilarityEvaluator
+    from vicinal.evaluation import metrics as m
+    from vicinal.evaluation.resampling import Statistic, statistic_difference, statistic_interval
+
+    evaluator = EmbeddingSimilarityEvaluator(
+        data.sentences1,
+        data.sentences2,
+        data.scores,
+        show_progress_bar=sys.stderr.isatty(),
+    )
+    evaluator.encode_options = {"batch_size": None, **options}  # batches as suit the backend
+    (predicted,) = evaluator.predicted_scores(model).values()
+    gold, n = np.asarray(data.scores), len(data.scores)
+    statistics: dict[str, Statistic] = {
+        "spearman": lambda rows: m.spearman(gold[rows], predicted[rows]),
+        "pearson": lambda rows: m.pearson(gold[rows], predicted[rows]),
+    }
+
+    def minus(other: Measured) -> Mapping[str, Difference]:
+        return {name: statistic_difference(of, other.raw[name], n) for name, of in statistics.items()}
+
+    return Measured({name: statistic_interval(of, n) for name, of in statistics.items()}, minus, statistics)
+
+
+def _show(result: Result, as_json: bool) -> None:
+    first, others = result.found[0], result.found[1:]
+    differences = first.minus(others[0]) if others else {}
+    if as_json:
+        models = [
+            {"model": name, "metrics": {metric: i._asdict() for metric, i in found.metrics.items()}}
+            for name, found in zip(result.names, result.found, strict=True)
+        ]
+        compared = {"differences": {name: d._asdict() for name, d in differences.items()}} if others else {}
+        typer.echo(json.dumps({"data": result.data, "models": models, **compared}))
+        return
+    terminal.say(result.data)
+    lines = [["metric", *result.names, "difference", "p"]] if others else []
+    for metric in first.metrics:
+        cells = [_interval(found.metrics[metric]) for found in result.found]
+        if others:
+            d = differences[metric]
+            cells += [f"{d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}]", f"{d.p:.4f}"]
+        lines.append([metric, *cells])
+    if sys.stdout.isatty():
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        lines = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+    for line in lines:
+        typer.echo(("  " if sys.stdout.isatty() else "\t").join(line).rstrip())
+
+
+def _interval(interval: Interval) -> str:
+    return f"{interval.value:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
