@@ -150,7 +150,10 @@ class _Counter:
     def __call__(self, texts: Sequence[str]) -> NDArray[np.int64]:
         if not texts:
             return np.zeros(0, np.int64)
-        return self.tokenizer([self._prompt + text for text in texts], None).full
+        try:
+            return self.tokenizer([self._prompt + text for text in texts], None).full
+        except HalfCharacter as error:
+            raise HalfCharacter(error.text.removeprefix(self._prompt)) from None
 
 
 def counter(model: SentenceTransformer, prompt: str, task: str | None) -> Count:
