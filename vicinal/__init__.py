@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from vicinal.retrieval import Hit, Pipeline, Retriever
     from vicinal.sentence_transformer import SentenceTransformer
     from vicinal.similarity import SimilarityFunction, quantize_embeddings
+    from vicinal.store.index import Index
 
 __all__ = [
     "CrossEncoder",
     "Hit",
+    "Index",
     "Pipeline",
     "Retriever",
     "SentenceTransformer",
@@ -32,6 +34,7 @@ __all__ = [
 _HOMES = {
     "CrossEncoder": "vicinal.cross_encoder",
     "Hit": "vicinal.retrieval",
+    "Index": "vicinal.store.index",
     "Pipeline": "vicinal.retrieval",
     "Retriever": "vicinal.retrieval",
     "SentenceTransformer": "vicinal.sentence_transformer",
