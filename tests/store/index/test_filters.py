@@ -16,7 +16,8 @@ from vicinal.errors import InvalidFilter
 
 NAMES = ("a", "b", "and not")
 values = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from([0.5, -1.0, 2.0, 2.5]), st.sampled_from(["", "x", "Y", "é"])
+    st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from([0.5, -1.0, 2.0, 2.5]),
+    st.sampled_from(["", "x", "Y", "é"]),
 )  # fmt: skip
 comparable = st.one_of(st.integers(-3, 3), st.sampled_from([0.5, 2.5]), st.sampled_from(["", "x", "Y", "é"]))
 

@@ -171,7 +171,7 @@ def test_another_model_is_refused(index: Index, model: SentenceTransformer, tmp_
     assert f"vicinal index rebuild {index.path} --model" in message
     assert len(Index.open(index.path, model)) == 3
     prompted = SentenceTransformer(model.name, prompts={"query": "query: "})
-    with pytest.raises(SpaceMismatch, match="built with the prompt '' for queries; this .* has 'query: '"):
+    with pytest.raises(SpaceMismatch, match=r"built with the prompt '' for queries; this .* has 'query: '"):
         Index.open(index.path, prompted)
 
 
@@ -203,9 +203,7 @@ def test_a_second_writer_waits_and_then_is_told(index: Index) -> None:
 
 
 def test_threads_write_one_after_another(index: Index) -> None:
-    threads = [
-        threading.Thread(target=lambda n=n: [index.add([f"apple {n} {i}"]) for i in range(5)]) for n in range(4)
-    ]
+    threads = [threading.Thread(target=lambda n=n: [index.add([f"apple {n} {i}"]) for i in range(5)]) for n in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
