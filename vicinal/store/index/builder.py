@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.errors import IndexBusy, IndexWarning
+from vicinal.errors import IndexBusy, IndexWarning, MissingExtra
+from vicinal.extras import require
 from vicinal.report import warn
 from vicinal.similarity.arrays import Indices
 from vicinal.store.index import ann, derived, view
@@ -51,16 +52,34 @@ class Builder:
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
         weakref.finalize(self, self._stopped.set)  # at the interpreter's end too
+        self._told = False
         self._failed: Exception | None = None
         self._starting = threading.Lock()
+
+    def kind(self, similarity: str, vectors: int) -> ann.Kind | None:
+        """Which structure an index of so many vectors is to have here: none where FAISS is missing, which is told."""
+        wanted = kind(self.search, similarity, vectors)
+        if wanted is None:
+            return None
+        try:
+            require("faiss", f"a fast search of the {vectors:,} vectors of {self._database.folder}")
+        except MissingExtra as error:
+            if not self._told:
+                self._told = True
+                warn(f"{error}. Until then every vector is looked at", IndexWarning)
+            return None
+        return wanted
 
     def due(self, now: view.View, similarity: str) -> bool:
         """Whether so much has changed that a new folder is worth while."""
         base = 0 if now.base is None else len(now.base.chunks)
-        wanted = kind(self.search, similarity, base)
+        wanted = self.kind(similarity, base)
         if base and wanted is not None and (now.graph is None or now.graph.kind != wanted):
             return True
-        return now.rows + len(now.dead) >= max(LEAST, base // _PART)
+        if now.rows + len(now.dead) < max(LEAST, base // _PART):
+            return False
+        self.kind(similarity, len(now))  # what is missing is told here, not on the builder's thread
+        return True
 
     def start(self, space: Space) -> None:
         """Begin a new folder on a thread of its own, where none is being made. What failed before is told now."""
@@ -116,7 +135,7 @@ class Builder:
         return True
 
     def _complete(self, made: derived.Generation, space: Space) -> bool:
-        return kind(self.search, space.similarity, len(made.chunks)) is None or ann.load(made) is not None
+        return self.kind(space.similarity, len(made.chunks)) is None or ann.load(made) is not None
 
     def _kept(self, old: derived.Generation) -> Iterator[tuple[Indices, NDArray[np.float32]]]:
         for tile in view.tiles(old):
@@ -126,7 +145,7 @@ class Builder:
 
     def _graph(self, space: Space, old: derived.Generation | None, made: derived.Generation) -> None:
         """Add the search structure, going on from the last one's where there is one."""
-        wanted = kind(self.search, space.similarity, len(made.chunks))
+        wanted = self.kind(space.similarity, len(made.chunks))
         if wanted is None:
             return
         seed = None if old is None else ann.load(old)

@@ -291,6 +291,8 @@ def clean(index: Path, keep: Path | None) -> None:
 
 def _remove(folder: Path) -> None:
     try:
+        if not folder.name.startswith("."):  # a folder that is found under its number is whole
+            folder = folder.rename(folder.with_name(f".{uuid.uuid4().hex}{_NEW}"))
         shutil.rmtree(folder)
     except PermissionError:
         if os.name != "nt":  # there, a mapped file stays until it is let go

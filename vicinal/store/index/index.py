@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.errors import DimensionMismatch, IndexBusy, InvalidInput, SpaceMismatch
+from vicinal.extras import require
 from vicinal.sentence_transformer import SentenceTransformer
 from vicinal.store.index import documents, schema
 from vicinal.store.index.builder import SEARCHES, Builder, Search
@@ -81,7 +82,7 @@ class Index:
             timeout: seconds that a write waits for another one.
 
         Raises:
-            IndexExists: something is there already.
+            IndexExists: something is there already. MissingExtra: `search` needs FAISS, which is not installed.
         """
         if search not in SEARCHES:
             raise ValueError(f"search must be one of {', '.join(map(repr, SEARCHES))}, not {search!r}")
@@ -90,6 +91,8 @@ class Index:
         space = Space.of(model, chunk_tokens, chunk_overlap)
         if search in ("hnsw", "ivf") and space.similarity == "manhattan":
             raise ValueError(f"search={search!r} knows no manhattan distance: say search='exact'")
+        if search in ("hnsw", "ivf"):
+            require("faiss", f"search={search!r}")
         settings = {"space": asdict(space), "search": search}
         state = asdict(State(token=uuid.uuid4().hex))
         with appearing(folder) as new:
@@ -364,7 +367,7 @@ class Index:
         """Copy the index as it is committed now into a new folder, which appears when it is complete.
 
         Raises:
-            IndexExists: something is there already.
+            IndexExists: something is there already. MissingExtra: `search` needs FAISS, which is not installed.
         """
         with appearing(Path(path)) as new, self._database.snapshot() as (db, _):
             schema.copy(db, new / schema.FILE)

@@ -11,15 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.errors import IndexWarning, MissingExtra
-from vicinal.extras import require
-from vicinal.report import warn
 from vicinal.retrieval.hit import Hit
 from vicinal.similarity import SimilarityFunction
 from vicinal.similarity.arrays import Doubles, Indices
 from vicinal.similarity.measures import Measure, measure_of
-from vicinal.store.index import derived, documents, filters, schema
-from vicinal.store.index.builder import LEAST, Builder, kind
+from vicinal.store.index import builder, derived, documents, filters, schema
 from vicinal.store.index.database import Database, State
 from vicinal.store.index.documents import Document
 from vicinal.store.index.space import Space
@@ -35,15 +31,14 @@ class Searcher:
 
     Args:
         database: of the index.
-        builder: makes its derived folders.
+        maker: makes its derived folders.
     """
 
-    def __init__(self, database: Database, builder: Builder) -> None:
-        self._database, self._builder = database, builder
+    def __init__(self, database: Database, maker: builder.Builder) -> None:
+        self._database, self._builder = database, maker
         self._view: View | None = None
         self._lock = threading.Lock()
         self._filtered: OrderedDict[tuple[int, str, str], Indices] = OrderedDict()
-        self._told = False
 
     def search(
         self,
@@ -100,26 +95,12 @@ class Searcher:
                     self._view = later
             if not self._builder.due(later, space.similarity):
                 return
-        if self._can_build(len(found), space):
-            self._builder.start(space)
-
-    def _can_build(self, vectors: int, space: Space) -> bool:
-        """Whether what the structure needs is installed; where it is not, this is told once."""
-        if kind(self._builder.search, space.similarity, vectors) is None:
-            return True
-        try:
-            require("faiss", f"a fast search of the {vectors:,} vectors of {self._database.folder}")
-        except MissingExtra as error:
-            if not self._told:
-                self._told = True
-                warn(f"{error}. Until then every vector is looked at", IndexWarning)
-            return False
-        return True
+        self._builder.start(space)
 
     def written(self, space: Space) -> None:
         """Look whether a derived folder is due, after a write."""
         with self._database.snapshot() as (db, state):
-            if self._view is None and state.chunks < LEAST:
+            if self._view is None and state.chunks < builder.LEAST:
                 return
             self.view(db, state, space)
 

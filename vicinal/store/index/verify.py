@@ -124,7 +124,8 @@ def _derived(db: sqlite3.Connection, folder: Path, state: State, space: Space) -
             found.check()
             ann.check(found)
         except DamagedIndex as error:
-            yield str(error)
+            if path.exists():  # else another process has just replaced it
+                yield str(error)
             continue
         yield from _same(db, found)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.errors import DamagedIndex, IndexWarning
+from vicinal.errors import DamagedIndex, IndexWarning, MissingExtra
 from vicinal.report import warn
 from vicinal.similarity.arrays import Doubles, Indices
 from vicinal.similarity.measures import Measure, Prepared, block
@@ -176,6 +176,8 @@ def load(db: sqlite3.Connection, folder: Path, state: State, space: str, dims: i
         dense = base.manifest.dense
         try:
             graph = ann.load(base)
+        except MissingExtra as error:
+            warn(f"{error}. Until then every vector is looked at", IndexWarning)
         except DamagedIndex as error:
             warn(f"{error}: until it is made anew, searches look at every vector", IndexWarning)
     view = View(state, base, graph, Tail(dims), 0, np.empty(0, np.int64))
