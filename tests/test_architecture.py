@@ -18,7 +18,7 @@ LAYERS = (
     ("retrieval", "tuning", "exporting", "store", "evaluation", "cross_encoder.evaluation", "training", "datasets",
      "readers"),
     ("losses", "cross_encoder.losses"),
-    ("sentence_transformer", "cross_encoder", "parallel", "selftest", "streams"),
+    ("sentence_transformer", "cross_encoder", "chunked", "parallel", "selftest", "streams"),
     ("model", "store.cache", "store.vectors"),
     ("engine", "arguments", "profiles", "hub"),
     ("backends", "text", "loading", "report"),

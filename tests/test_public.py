@@ -27,6 +27,7 @@ def test_the_names() -> None:
     assert vicinal.__all__ == [
         "CrossEncoder",
         "Hit",
+        "Index",
         "InputExample",
         "ParallelSentencesDataset",
         "Pipeline",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vicinal.retrieval import Hit, Pipeline, Retriever
     from vicinal.sentence_transformer import SentenceTransformer
     from vicinal.similarity import SimilarityFunction, quantize_embeddings
+    from vicinal.store.index import Index
     from vicinal.store.vectors.reading import load_vectors
     from vicinal.store.vectors.saving import load_ranges, save_vectors
     from vicinal.training.mining import mine_hard_negatives
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CrossEncoder",
     "Hit",
+    "Index",
     "InputExample",
     "ParallelSentencesDataset",
     "Pipeline",
@@ -56,6 +58,7 @@ __all__ = [
 _HOMES = {
     "CrossEncoder": "vicinal.cross_encoder",
     "Hit": "vicinal.retrieval",
+    "Index": "vicinal.store.index",
     "InputExample": "vicinal.training.readers",
     "ParallelSentencesDataset": "vicinal.datasets",
     "Pipeline": "vicinal.retrieval",
