@@ -36,6 +36,7 @@ class Model(TorchForm):
 
     def __init__(self, engine: Engine, spec: Spec, located: Located) -> None:
         self._engine, self._spec, self._located = engine, spec, located
+        self._torch = engine if engine.choice.backend == "torch" else None
         self._stamps: Stamps | None = Stamps.of(engine.parts)
         self._spaces: dict[tuple[str, ...], tuple[Engine, Route, str]] = {}
         self.name = located.name
@@ -142,7 +143,7 @@ class Model(TorchForm):
 
     @property
     def backend(self) -> str:
-        """What really runs: "openvino", "numpy" for static models, "torch" while the model is being trained."""
+        """What really runs: "openvino", "onnx", "numpy" for static models, "torch" while the model is being trained."""
         self._settle()
         return self._engine.choice.backend
 

@@ -51,7 +51,7 @@ class WorkerPool:
         if not devices:
             raise ValueError("a pool needs at least one device")
         for device in devices:
-            arguments.only_cpu(device)
+            arguments.same_device(device, "cpu")
         self.devices = tuple(devices)
         threads = max(1, model._engine.choice.threads // len(devices))
         context = multiprocessing.get_context("spawn")  # a fork would have the threads' locks without the threads

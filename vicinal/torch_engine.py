@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -37,7 +37,6 @@ class TorchEngine(Engine):
         choice: device, dtype and threads.
         settings: of a model that was built from modules.
         root: the folder that they came from.
-        options: of the networks, see `backends.torch.auto`.
     """
 
     def __init__(
@@ -46,18 +45,17 @@ class TorchEngine(Engine):
         choice: Choice,
         settings: Spec | None = None,
         root: Path | None = None,
-        options: Mapping[str, Any] | None = None,
     ) -> None:
         self.choice, self._checked, self._root = choice, True, root
         self._lock, self._closed, self._warned = Lock(), False, False
         self._programs, self._tokenizers = {}, {}
         if isinstance(source, Parts):
-            self.module = Trainable.of(source, choice.dtype, **(options or {}))
+            self.module = Trainable.of(source, choice.dtype, **choice.settings)
             settings, self._root = source.spec, source.root
         else:
             self.module = source
         assert settings is not None, "modules alone do not say how their vectors are used"
-        if choice.device != "cpu" and "device_map" not in (options or {}):
+        if choice.device != "cpu" and "device_map" not in choice.settings:
             self.module.to(choice.device)
         self._most = 1 << 30  # tokens of a batch, less once the device ran out of memory
         self.parts = contents(self.module, settings, self._root)

@@ -17,12 +17,23 @@ from vicinal.engine import Engine
 from vicinal.errors import UnsupportedModel
 from vicinal.extras import require
 from vicinal.loading.fingerprint import Stamps
+from vicinal.loading.modules import Parts
 from vicinal.loading.spec import Spec
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 logger = logging.getLogger("vicinal")
+
+
+def made(parts: Parts, choice: Choice, checked: bool) -> Engine:
+    """The engine of a model that was read."""
+    if choice.backend != "torch":
+        return Engine(parts, choice, checked=checked)
+    require("transformers", 'backend="torch"')
+    from vicinal.torch_engine import TorchEngine
+
+    return TorchEngine(parts, choice)
 
 
 class TorchForm:
@@ -35,8 +46,7 @@ class TorchForm:
     """The engine over the torch modules, once there are some."""
     _seen: Any = None
     """The weights' version when the fast form was built from them; None while torch is the truth."""
-    _wish: tuple[str, object, int | None, object] = ("auto", "auto", None, None)
-    _options: Mapping[str, Any] = {}
+    _wish: tuple[str, object, int | None, Mapping[str, Any] | None, object] = ("auto", "auto", None, None, None)
     name: str
 
     def trainable(self) -> Any:
@@ -58,9 +68,8 @@ class TorchForm:
         if self._torch is None:
             return self
         self._settle()
-        backend, dtype, threads, device = self._wish
         spec = self._torch.settle(self._spec)
-        choice = choose(spec, backend, dtype, threads, device)
+        choice = choose(spec, *self._wish)
         if choice.backend == "torch":
             return self
         self._use(Engine(self._torch.saved_parts(), choice, checked=False), spec)
@@ -77,7 +86,7 @@ class TorchForm:
 
             parts = self._engine.saved_parts()
             choice = Choice("torch", "float32", self._engine.choice.threads)
-            self._torch = TorchEngine(parts, choice, options=self._options)
+            self._torch = TorchEngine(parts, choice)
             self._seen = self._torch.module.version()
         return self._torch.module
 
@@ -203,8 +212,26 @@ class TorchForm:
 
 
 _DELEGATED: frozenset[str] = frozenset(
-    "parameters named_parameters buffers named_buffers state_dict load_state_dict zero_grad requires_grad_ modules "
-    "named_modules children named_children register_module add_module apply gradient_checkpointing_enable "
-    "gradient_checkpointing_disable training share_memory".split()
+    [
+        "parameters",
+        "named_parameters",
+        "buffers",
+        "named_buffers",
+        "state_dict",
+        "load_state_dict",
+        "zero_grad",
+        "requires_grad_",
+        "modules",
+        "named_modules",
+        "children",
+        "named_children",
+        "register_module",
+        "add_module",
+        "apply",
+        "gradient_checkpointing_enable",
+        "gradient_checkpointing_disable",
+        "training",
+        "share_memory",
+    ]
 )
 """What a model lets its torch modules answer."""

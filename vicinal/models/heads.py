@@ -82,7 +82,9 @@ class Dense(Module):
         return config
 
     @classmethod
-    def load(cls, model_name_or_path: str, subfolder: str = "", trust_remote_code: bool = False, **options: Any) -> Self:
+    def load(
+        cls, model_name_or_path: str, subfolder: str = "", trust_remote_code: bool = False, **options: Any
+    ) -> Self:
         config = cls.load_config(model_name_or_path, subfolder, **options)
         if stated := config.get("activation_function"):
             config["activation_function"] = activation(str(stated), trust_remote_code)

@@ -51,7 +51,9 @@ class Module(nn.Module):
 
     def forward(self, features: Features, **options: Any) -> Features:
         """The features with this module's own added."""
-        raise TypeError(f"{type(self).__name__} must say what it does: def forward(self, features): ... return features")
+        raise TypeError(
+            f"{type(self).__name__} must say what it does: def forward(self, features): ... return features"
+        )
 
     def get_config_dict(self) -> dict[str, Any]:
         """Its settings, as its folder keeps them."""

@@ -74,7 +74,9 @@ class Router(InputModule):
         """
         name = self.default_route if task is None else task
         if name is None or name not in self.sub_modules:
-            raise ValueError(f"this Router has a route for each of {', '.join(self.sub_modules)}, none for task={task!r}")
+            raise ValueError(
+                f"this Router has a route for each of {', '.join(self.sub_modules)}, none for task={task!r}"
+            )
         return name
 
     def forward(self, features: Features, task: str | None = None, **options: Any) -> Features:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -259,5 +259,3 @@ def _hidden_size(config: Any) -> int:
         if type(size := getattr(config, name, None)) is int:
             return size
     raise UnsupportedModel(f"the width of {type(config).__name__}'s token states is not known")
-
-

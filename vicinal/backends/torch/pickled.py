@@ -55,4 +55,6 @@ def as_stored(name: str, value: Any, path: Path | None = None) -> Tensor:
         return replace(Tensor.of(name, value.numpy()), file=path)
     except (TypeError, KeyError, RuntimeError, NotImplementedError) as error:
         kind = f"{value.dtype}, {value.layout}"
-        raise UnsupportedModel(f"{path or 'a model'}: tensor {name} ({kind}) is of a kind that is not read here") from error
+        raise UnsupportedModel(
+            f"{path or 'a model'}: tensor {name} ({kind}) is of a kind that is not read here"
+        ) from error
