@@ -36,7 +36,7 @@ class Model(TorchForm):
 
     def __init__(self, engine: Engine, spec: Spec, located: Located) -> None:
         self._engine, self._spec, self._located = engine, spec, located
-        self._torch = engine if engine.choice.backend == "torch" else None
+        self._torch: Any = engine if engine.choice.backend == "torch" else None
         self._stamps: Stamps | None = Stamps.of(engine.parts)
         self._spaces: dict[tuple[str, ...], tuple[Engine, Route, str]] = {}
         self.name = located.name
@@ -160,7 +160,8 @@ class Model(TorchForm):
     @property
     def device(self) -> Any:
         """Where it runs: "cpu", or a torch.device while torch computes."""
-        return self._torch.module.device if self._torch is not None and self._engine is self._torch else "cpu"
+        torch: Any = self._torch
+        return torch.module.device if torch is not None and self._engine is torch else "cpu"
 
     @property
     def spec(self) -> Spec:
@@ -176,8 +177,9 @@ class Model(TorchForm):
 
         While torch computes, that of `transformers`, which is the model's own.
         """
-        if self._torch is not None and self._engine is self._torch:
-            return self._torch.module.tokenizer
+        torch: Any = self._torch
+        if torch is not None and self._engine is torch:
+            return torch.module.tokenizer
         return copy.deepcopy(self._engine.tokenizer(self._spec.route("query")).backend)
 
     def tokenize(self, texts: Any, prompt: str | None = None, **options: Any) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class TorchEngine(Engine):
 
     def windows(self, texts: Iterator[Text], job: Job) -> Iterator[Window]:
         at, first = job.route.folders[0], self.first(job.route)
-        self._tokenizers[at] = first.text_tokenizer() if isinstance(first, TokenModule) else _Untokenized(first)
+        self._tokenizers[at] = first.text_tokenizer() if isinstance(first, TokenModule) else _untokenized(first)
         return super().windows(texts, job)
 
     def run(self, texts: Iterator[Text], job: Job) -> Iterator[tuple[Window, NDArray[np.int64] | None, Arrays]]:
@@ -110,7 +110,7 @@ class TorchEngine(Engine):
             return
         weights = Scope(parts.tensors)
         for route in parts.spec.routes.values():
-            graph(route, weights, (route.output,))(Nothing(), defaultdict(Nothing))  # type: ignore[arg-type]
+            graph(route, weights, (route.output,))(Nothing(), defaultdict(Nothing))
         yield from weights.read()
 
     def saved_parts(self) -> Parts:
@@ -144,13 +144,10 @@ class TorchEngine(Engine):
         return self._most
 
 
-class _Untokenized:
-    """Texts for a first module that has no tokens: each counts as its characters."""
-
-    def __init__(self, first: Any) -> None:
-        raise UnsupportedModel(
-            f"{type(first).__name__} gives no tokens to batch: derive it from vicinal.models.TokenModule"
-        )
+def _untokenized(first: Any) -> TextTokenizer:
+    raise UnsupportedModel(
+        f"{type(first).__name__} gives no tokens to batch: derive it from vicinal.models.inputs.TokenModule"
+    )
 
 
 class TorchProgram:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from importlib import import_module
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +107,62 @@ class TorchForm:
 
     def _use(self, engine: Engine, spec: Spec) -> None:
         self._engine, self._spec, self._stamps = engine, spec, None
+
+    _trainer = "vicinal.training.trainer:SentenceTransformerTrainer"
+
+    def fit(
+        self,
+        train_objectives: Any = None,
+        evaluator: Any = None,
+        epochs: int = 1,
+        steps_per_epoch: int | None = None,
+        scheduler: str = "WarmupLinear",
+        warmup_steps: int = 10000,
+        optimizer_class: Any = None,
+        optimizer_params: Mapping[str, Any] | None = None,
+        weight_decay: float = 0.01,
+        evaluation_steps: int = 0,
+        output_path: Any = None,
+        save_best_model: bool = True,
+        max_grad_norm: float = 1,
+        use_amp: bool = False,
+        callback: Any = None,
+        show_progress_bar: bool = True,
+        checkpoint_path: Any = None,
+        checkpoint_save_steps: int = 500,
+        checkpoint_save_total_limit: int = 0,
+        resume_from_checkpoint: Any = False,
+    ) -> None:
+        """Train on DataLoaders of `InputExample`; the fast form is built at the end.
+
+        Args:
+            train_objectives: (DataLoader, loss) of each task, which take turns.
+            evaluator: run after each epoch, and every `evaluation_steps` steps where these are not 0.
+            epochs, steps_per_epoch: None is the length of the shortest DataLoader.
+            scheduler: "constantlr", "warmupconstant", "warmuplinear", "warmupcosine", "warmupcosinewithhardrestarts".
+            warmup_steps: over which the rate rises.
+            optimizer_class, optimizer_params: AdamW at 2e-5 where not given.
+            weight_decay: of all parameters but biases and norms.
+            output_path: where the model is saved: the best by the evaluator with `save_best_model`, else the last.
+            max_grad_norm: longer gradients are scaled down to it.
+            use_amp: mixed precision: float16 on a GPU, bfloat16 on a processor.
+            callback: called with (score, epoch, steps) after each evaluation.
+            show_progress_bar: whether to show one.
+            checkpoint_path, checkpoint_save_steps, checkpoint_save_total_limit: where, how often and how many
+                checkpoints are kept (0 is all); none without a path.
+            resume_from_checkpoint: a checkpoint's folder, or True for the last one of `checkpoint_path`.
+
+        Raises:
+            MissingExtra: the extra "train" is not installed. InvalidData: the examples do not fit the loss.
+        """
+        require("train", "fit()")
+        require("train", "fit()", "accelerate")
+        home, _, name = self._trainer.partition(":")
+        given = dict(locals())
+        options = {key: given[key] for key in _FIT}
+        import_module("vicinal.training.fit").fit(
+            self, list(train_objectives or ()), getattr(import_module(home), name), **options
+        )
 
     # ---- as a torch module -------------------------------------------------------------------------------------
 
@@ -211,27 +268,17 @@ class TorchForm:
                 twin._seen = twin._torch.module.version()
 
 
-_DELEGATED: frozenset[str] = frozenset(
-    [
-        "parameters",
-        "named_parameters",
-        "buffers",
-        "named_buffers",
-        "state_dict",
-        "load_state_dict",
-        "zero_grad",
-        "requires_grad_",
-        "modules",
-        "named_modules",
-        "children",
-        "named_children",
-        "register_module",
-        "add_module",
-        "apply",
-        "gradient_checkpointing_enable",
-        "gradient_checkpointing_disable",
-        "training",
-        "share_memory",
-    ]
-)
+_FIT = (
+    "evaluator", "epochs", "steps_per_epoch", "scheduler", "warmup_steps", "optimizer_class", "optimizer_params",
+    "weight_decay", "evaluation_steps", "output_path", "save_best_model", "max_grad_norm", "use_amp", "callback",
+    "show_progress_bar", "checkpoint_path", "checkpoint_save_steps", "checkpoint_save_total_limit",
+    "resume_from_checkpoint",
+)  # fmt: skip
+_DELEGATED = frozenset(
+    (
+        "parameters", "named_parameters", "buffers", "named_buffers", "state_dict", "load_state_dict", "zero_grad",
+        "requires_grad_", "modules", "named_modules", "children", "named_children", "register_module", "add_module",
+        "apply", "gradient_checkpointing_enable", "gradient_checkpointing_disable", "training", "share_memory",
+    )
+)  # fmt: skip
 """What a model lets its torch modules answer."""

@@ -87,7 +87,7 @@ def choose(
     if backend not in ("auto", *_SETTINGS):
         raise ValueError(f'backend must be "auto", "openvino", "onnx", "numpy" or "torch", not {backend!r}')
     file = next((first for first in firsts if isinstance(first, Exported)), None)
-    usual = "numpy" if static else "openvino" if file is None else file.kind
+    usual: str = "numpy" if static else "openvino" if file is None else file.kind
     if alone or place != "cpu":
         usual = "torch"
     chosen = cast(Backend, usual if backend == "auto" else backend)
@@ -166,6 +166,7 @@ def _torch(dtype: object, device: str) -> Dtype:
 
 def compile_graph(build: Build, choice: Choice) -> Program:
     """A graph for the backend that was chosen."""
+    assert choice.dtype != "float16", "it was refused when it was chosen"
     if choice.backend == "numpy":
         from vicinal.backends import numpy as numpy_backend
 
@@ -176,7 +177,6 @@ def compile_graph(build: Build, choice: Choice) -> Program:
         return onnx.compile_graph(build, choice.dtype, choice.threads, **choice.settings)
     from vicinal.backends import openvino
 
-    assert choice.dtype != "float16", "it was refused when it was chosen"
     return openvino.compile_graph(build, choice.dtype, choice.threads, **choice.settings)
 
 
@@ -197,7 +197,7 @@ def _products(choice: Choice) -> str:
         from vicinal.backends import openvino
 
         return f"openvino {openvino.recipe(choice.dtype)}"
-    if choice.backend == "onnx":
+    if choice.backend == "onnx" and choice.dtype != "float16":
         from vicinal.backends import onnx
 
         return f"onnx {onnx.recipe(choice.dtype)}"

@@ -114,6 +114,8 @@ class CrossEncoder(Model):
         if self_test:
             selftest.probe(self._engine, spec.route(None), self.name)
 
+    _trainer = "vicinal.training.cross_encoder:CrossEncoderTrainer"
+
     # ---- settings ----------------------------------------------------------------------------------------------
 
     @property

@@ -88,12 +88,14 @@ class Dense(Module):
         config = cls.load_config(model_name_or_path, subfolder, **options)
         if stated := config.get("activation_function"):
             config["activation_function"] = activation(str(stated), trust_remote_code)
-        return cls.load_torch_weights(model_name_or_path, subfolder, model=cls(**config), **options)
+        module = cls(**config)
+        cls.load_torch_weights(model_name_or_path, subfolder, model=module, **options)
+        return module
 
     def form(self) -> spec.Module:
         kind = type(self.activation_function)
         name = DENSE_ACTIVATIONS.get(f"{kind.__module__}.{kind.__qualname__}")
-        if name is None or (name == "gelu" and self.activation_function.approximate != "none"):
+        if name is None or (name == "gelu" and getattr(self.activation_function, "approximate", "none") != "none"):
             return super().form()
         return spec.Dense(
             self.in_features, self.out_features, self.bias, name, self.use_residual,

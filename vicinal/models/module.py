@@ -29,7 +29,7 @@ sentence_embedding (B, dims); and what users' own modules add."""
 _OLD_NAMES = ("get_sentence_embedding_dimension", "get_word_embedding_dimension")
 
 
-class Module(nn.Module):
+class Module(nn.Module):  # type: ignore[misc]
     """The base of every module, users' own included.
 
     A subclass gives `forward(features)`, which returns the features with its own added, names the constructor
@@ -145,7 +145,6 @@ class Module(nn.Module):
         return Custom(
             kind_of(self),
             json.dumps(self.get_config_dict(), sort_keys=True, default=repr),
-            "sentence_embedding",
             width_of(self),
             f"a {type(self).__name__} module has no network but torch's",
         )
@@ -192,9 +191,9 @@ class InputModule(Module):
     def save_tokenizer(self, output_path: str, **options: Any) -> None:
         """Write the tokenizer into a folder, where it can do so itself."""
         tokenizer = getattr(self, "tokenizer", None)
-        if hasattr(tokenizer, "save_pretrained"):
+        if tokenizer is not None and hasattr(tokenizer, "save_pretrained"):
             tokenizer.save_pretrained(output_path, **options)
-        elif hasattr(tokenizer, "save"):
+        elif tokenizer is not None and hasattr(tokenizer, "save"):
             tokenizer.save(str(Path(output_path, "tokenizer.json")), **options)
 
 
@@ -202,8 +201,9 @@ def opened(name: str, **options: Any) -> Folder:
     """The folder of a model, or of one of its modules, on disk or on the hub."""
     if Path(name).is_dir():
         return Folder(Path(name))
-    known = {key: options.get(key) for key in ("revision", "token", "cache_folder")}
-    return Folder(locate(name, **known, local_files_only=bool(options.get("local_files_only"))).folder)
+    offline = bool(options.get("local_files_only"))
+    revision, token, cache = (options.get(key) for key in ("revision", "token", "cache_folder"))
+    return Folder(locate(name, revision=revision, token=token, cache_folder=cache, local_files_only=offline).folder)
 
 
 def _within(subfolder: str, name: str) -> str:

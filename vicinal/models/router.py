@@ -74,10 +74,8 @@ class Router(InputModule):
         """
         name = self.default_route if task is None else task
         if name is None or name not in self.sub_modules:
-            raise ValueError(
-                f"this Router has a route for each of {', '.join(self.sub_modules)}, none for task={task!r}"
-            )
-        return name
+            raise ValueError(f"this Router has routes {', '.join(self.sub_modules)}, none for task={task!r}")
+        return str(name)
 
     def forward(self, features: Features, task: str | None = None, **options: Any) -> Features:
         """What the route makes of the features; `features["task"]` names it where `task` does not."""
@@ -109,7 +107,7 @@ class Router(InputModule):
         return next((width for module in reversed(last) if (width := width_of(module)) is not None), None)
 
     @property
-    def tokenizer(self) -> Any:  # type: ignore[override]
+    def tokenizer(self) -> Any:
         """Of the first route that has one."""
         found = (getattr(route[0], "tokenizer", None) for route in self.sub_modules.values())
         return next((tokenizer for tokenizer in found if tokenizer is not None), None)

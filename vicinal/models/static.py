@@ -84,7 +84,7 @@ class StaticEmbedding(TokenModule):
         return module
 
     @property
-    def tokenizer(self) -> Tokenizer:  # type: ignore[override]
+    def tokenizer(self) -> Tokenizer:
         """The tokenizer; it is not changed."""
         return self._file.tokenizer
 

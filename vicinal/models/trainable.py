@@ -193,13 +193,11 @@ def _custom(form: spec.Custom, at: str, root: Path | None, trusted: bool) -> nn.
     if home.partition(".")[0] in ("sentence_transformers", "vicinal"):
         home = "vicinal.models"
     elif not trusted:
-        raise UnsafeModel(
-            f"{root} asks for the module {form.kind!r}, which is other code: trust_remote_code=True runs it"
-        )
+        raise UnsafeModel(f"{root} asks for {form.kind!r}, which is other code: trust_remote_code=True runs it")
     if root is None:
         raise UnsupportedModel(f"a {name} module can only be read from its folder")
     kind = getattr(importlib.import_module(home), name)
-    return kind.load(str(root), subfolder=at)  # type: ignore[no-any-return]
+    return kind.load(str(root), subfolder=at)
 
 
 # ---- back to data ------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,8 +70,8 @@ class Transformer(TokenModule):
         trust_remote_code: bool = False,
         **options: Any,
     ) -> None:
-        hub = {key: options.pop(key) for key in ("cache_folder", "revision", "token", "local_files_only")
-               if key in options}  # fmt: skip
+        known = ("cache_folder", "revision", "token", "local_files_only")
+        hub: dict[str, Any] = {key: options.pop(key) for key in known if key in options}
         renamed = older(_OLD, options, "Transformer")
         hub.update({key: value for key, value in renamed.items() if key == "cache_folder"})
         model_kwargs = dict(model_kwargs or renamed.get("model_kwargs") or {})
@@ -86,8 +87,8 @@ class Transformer(TokenModule):
             elsewhere = opened(tokenizer_name_or_path, **hub)
             file = read_module(elsewhere, "Transformer", "", lambda *_: {}, {})[2]
         assert file is not None
-        self._set_up(form, tensors, file.lowered() if do_lower_case else file, folder.root, trust_remote_code,
-                     model_kwargs)  # fmt: skip
+        file = replace(file, lower=True) if do_lower_case else file
+        self._set_up(form, tensors, file, folder.root, trust_remote_code, model_kwargs)
         stated = processor.get("model_max_length", max_seq_length)
         self.max_seq_length = limit if stated is None else stated
 
