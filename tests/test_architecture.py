@@ -17,7 +17,7 @@ LAYERS = (
     ("cli",),
     ("retrieval", "tuning", "exporting", "store", "evaluation", "cross_encoder.evaluation", "training"),
     ("losses", "cross_encoder.losses"),
-    ("sentence_transformer", "cross_encoder", "parallel", "selftest"),
+    ("sentence_transformer", "cross_encoder", "parallel", "selftest", "streams"),
     ("model", "store.cache", "store.vectors"),
     ("engine", "arguments", "profiles"),
     ("backends", "text", "loading", "report"),

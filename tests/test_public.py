@@ -38,8 +38,11 @@ def test_the_names() -> None:
         "export_onnx",
         "export_optimized_onnx_model",
         "export_static_quantized_openvino_model",
+        "load_ranges",
+        "load_vectors",
         "losses",
         "quantize_embeddings",
+        "save_vectors",
         "util",
     ]
     assert dir(vicinal) == sorted(vicinal.__all__)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from vicinal.retrieval import Hit, Pipeline, Retriever
     from vicinal.sentence_transformer import SentenceTransformer
     from vicinal.similarity import SimilarityFunction, quantize_embeddings
+    from vicinal.store.vectors.reading import load_vectors
+    from vicinal.store.vectors.saving import load_ranges, save_vectors
 
 __all__ = [
     "CrossEncoder",
@@ -34,8 +36,11 @@ __all__ = [
     "export_onnx",
     "export_optimized_onnx_model",
     "export_static_quantized_openvino_model",
+    "load_ranges",
+    "load_vectors",
     "losses",
     "quantize_embeddings",
+    "save_vectors",
     "util",
 ]
 
@@ -50,7 +55,10 @@ _HOMES = {
     "export_onnx": "vicinal.exporting",
     "export_optimized_onnx_model": "vicinal.exporting",
     "export_static_quantized_openvino_model": "vicinal.exporting",
+    "load_ranges": "vicinal.store.vectors.saving",
+    "load_vectors": "vicinal.store.vectors.reading",
     "quantize_embeddings": "vicinal.similarity",
+    "save_vectors": "vicinal.store.vectors.saving",
 }
 
 

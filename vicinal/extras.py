@@ -10,12 +10,14 @@ from vicinal.errors import MissingExtra
 _MODULES = {
     "bm25": "bm25s",
     "chat": "jinja2",
+    "faiss": "faiss",
     "onnx": "onnxruntime",
     "parquet": "pyarrow",
     "plot": "matplotlib",
     "redis": "redis",
     "torch": "torch",
     "train": "datasets",
+    "usearch": "usearch",
 }
 
 
