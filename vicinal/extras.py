@@ -9,8 +9,8 @@ from vicinal.errors import MissingExtra
 
 _MODULES = {
     "bm25": "bm25s",
-    "chat": "jinja2",
     "faiss": "faiss",
+    "chat": "jinja2",
     "onnx": "onnxruntime",
     "parquet": "pyarrow",
     "plot": "matplotlib",

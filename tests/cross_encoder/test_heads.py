@@ -12,7 +12,7 @@ import pytest
 from tests import tiny
 from vicinal import CrossEncoder
 from vicinal.cross_encoder.activations import identity
-from vicinal.errors import ModelWarning
+from vicinal.errors import ModelWarning, UnsupportedModel
 from vicinal.networks import encoder
 
 torch = pytest.importorskip("torch")
@@ -53,6 +53,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {**SMALL, "classifier_pooling": "mean", "classifier_bias": True, "norm_bias": True,
          "classifier_activation": "silu"},
     ),
+    "eurobert-late": ("EuroBert", {**DECODER, "mask_token_id": 4}),
+    "eurobert-bos": ("EuroBert", {**DECODER, "mask_token_id": 4, "classifier_pooling": "bos"}),
+    "eurobert-mean": ("EuroBert", {**DECODER, "mask_token_id": 4, "classifier_pooling": "mean"}),
+    "gte": ("Gte", {**SMALL, "type_vocab_size": 2}),
+    "nomic_bert": ("NomicBert", {**SMALL, "type_vocab_size": 2}),
     "llama": ("Llama", DECODER),
     "mistral": ("Mistral", DECODER),
     "qwen2": ("Qwen2", DECODER),
@@ -133,8 +138,22 @@ def test_a_planted_fault_is_seen(tmp_path: Path) -> None:
         assert np.abs(wrong - right).max() > 1e-2 * np.abs(right).max()
 
 
+def test_each_pooling_of_eurobert_is_another(tmp_path: Path) -> None:
+    folder = folder_of(random_model("eurobert-late", 1), tmp_path / "m")
+    late, bos, mean = (
+        CrossEncoder(folder, config_kwargs={"classifier_pooling": p}, dtype="float32").predict(
+            PAIRS, activation_fn=identity
+        )
+        for p in ("late", "bos", "mean")
+    )
+    for one, other in ((late, bos), (bos, mean), (late, mean)):
+        assert np.abs(one - other).max() > 1e-2 * np.abs(one).max()
+    with pytest.raises(UnsupportedModel, match="classifier_pooling='max' is not handled here"):
+        CrossEncoder(folder, config_kwargs={"classifier_pooling": "max"})
+
+
 FIRST_TOKEN = ("bert", "roberta", "xlm-roberta", "camembert", "mpnet", "electra", "albert", "distilbert",
-               "deberta-v3")  # fmt: skip
+               "deberta-v3", "gte", "nomic_bert")  # fmt: skip
 
 
 @pytest.mark.parametrize("case", FIRST_TOKEN)

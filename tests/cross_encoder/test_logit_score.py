@@ -13,10 +13,18 @@ from tokenizers import Tokenizer
 
 from tests.parity.compare import TINY, near, same_ranking, weights
 from tests.parity.layouts import QWEN_WORDS, byte_bpe, framed, pieces_bpe, write_json
-from vicinal import CrossEncoder
+from vicinal import CrossEncoder, SentenceTransformer
 from vicinal.backends.openvino import has_bfloat16
 from vicinal.cross_encoder.activations import identity
-from vicinal.errors import DamagedModel, InvalidInput, MissingExtra, TruncationWarning, Unavailable, UnsupportedModel
+from vicinal.errors import (
+    DamagedModel,
+    InvalidInput,
+    MissingExtra,
+    ModelWarning,
+    TruncationWarning,
+    Unavailable,
+    UnsupportedModel,
+)
 from vicinal.networks import heads
 from vicinal.text import chat
 
@@ -319,8 +327,8 @@ def changed(tmp_path: Path, tokenizer: Tokenizer, file: str, **values: Any) -> P
          "processing_kwargs state 'text', which is not handled"),
         ("sentence_bert_config.json", {"processing_kwargs": {"chat_template": {"restore_suffix": False}}},
          UnsupportedModel, "processing_kwargs state 'restore_suffix'"),
-        ("sentence_bert_config.json", {"modality_config": 3}, DamagedModel, "modality_config must be an object or"),
-        ("sentence_bert_config.json", {"modality_config": {"message": "x"}}, DamagedModel, "message must be an object"),
+        ("sentence_bert_config.json", {"modality_config": 3}, DamagedModel, "modality_config of its sentence config"),
+        ("sentence_bert_config.json", {"modality_config": {"message": "x"}}, DamagedModel, "message of its sentence"),
         ("config.json", {"tie_word_embeddings": False}, DamagedModel, r"tensor lm_head.weight .* is missing"),
         ("config.json", {"model_type": "eurobert"}, UnsupportedModel, "the network 'eurobert' gives no logits here"),
     ],
@@ -347,6 +355,24 @@ def test_templates_that_are_refused(tmp_path: Path, tokenizer: Tokenizer, templa
     (folder / "chat_template.jinja").write_text(template)
     with pytest.raises(UnsupportedModel, match=text):
         ours(folder)
+
+
+def test_a_template_that_is_given_in_vain(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    folder = listed(write(tmp_path / "m", tokenizer, QWEN3, WORDS), 41, None)
+    with pytest.raises(UnsupportedModel, match="does not read pairs in a chat: leave chat_template out"):
+        ours(folder, processor_kwargs={"chat_template": JUDGE})
+
+
+def test_vectors_of_chats(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """A text is not put into a chat: a folder that asks for it is refused, one that says nothing is warned of."""
+    folder = write(tmp_path / "m", tokenizer, QWEN3, {**WORDS, "chat_template": STANDARD})
+    with pytest.warns(ModelWarning, match="lasttoken pooling is taken, its chat template is not. If the model was"):
+        model = SentenceTransformer(folder, dtype="float32")
+    model.save(tmp_path / "saved")
+    assert SentenceTransformer(tmp_path / "saved", dtype="float32").tokenize(["yes"])["input_ids"].shape == (1, 1)
+    write_json(tmp_path / "saved/sentence_bert_config.json", {"modality_config": {"text": LOGITS, "message": LOGITS}})
+    with pytest.raises(UnsupportedModel, match=r"reads texts in a chat .modality_config., which is not handled here"):
+        SentenceTransformer(tmp_path / "saved")
 
 
 def test_tied_tables_that_differ(tmp_path: Path, tokenizer: Tokenizer) -> None:

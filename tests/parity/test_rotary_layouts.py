@@ -23,6 +23,7 @@ from tests.parity.layouts import (
     write,
     write_json,
 )
+from vicinal import CrossEncoder
 from vicinal.errors import ModelWarning, PromptWarning, ZeroVectorWarning
 
 WEB_SEARCH = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery: "
@@ -171,6 +172,43 @@ def gte(folder: Path, corpus: list[str], english: bool) -> tuple[Path, Made]:
 def test_gte(tmp_path: Path, texts: list[str], corpus: list[str], english: bool) -> None:
     native, config = gte(tmp_path / "native", corpus, english)
     near(ours(in_own_words(native, "own", config)).encode(texts), alike(native, texts).encode(texts))
+
+
+def test_gte_multilingual_reranker(tmp_path: Path, texts: list[str], corpus: list[str]) -> None:
+    """gte-multilingual-reranker-base, in the spelling of the code that it came with and in that of `transformers`."""
+    from safetensors.torch import save_file
+    from sentence_transformers import CrossEncoder as Peer
+
+    native, own = gte(tmp_path / "native", corpus, english=False)
+    for name in ("modules.json", "sentence_bert_config.json"):
+        (native / name).unlink()
+    described = json.loads((native / "config.json").read_text()) | {"id2label": {"0": "LABEL_0"}}
+    config = described | {"architectures": ["GteForSequenceClassification"]}
+    write_json(native / "config.json", config)
+    words = json.loads((native / "tokenizer_config.json").read_text())
+    write_json(native / "tokenizer_config.json", {**words, "model_input_names": ["input_ids", "attention_mask"]})
+    made = weights(config, kind="AutoModelForSequenceClassification")
+    save_file(made, native / "model.safetensors", metadata={"format": "pt"})
+    folder = in_own_words(native, "own", {**own, "architectures": ["NewForSequenceClassification"],
+                                          "id2label": {"0": "LABEL_0"}})  # fmt: skip
+    body = {name.removeprefix("gte."): tensor for name, tensor in made.items() if name.startswith("gte.")}
+    pooler = {name: body.pop(name) for name in list(body) if name.startswith("pooler.")}
+    tensors = {f"new.{name}": tensor for name, tensor in {**named(body, gte_names), **pooler}.items()}
+    tensors |= {name: tensor for name, tensor in made.items() if name.startswith("classifier.")}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    tokenizer = Tokenizer.from_file(str(native / "tokenizer.json"))
+    tokenizer.post_processor = framed(tokenizer, "<s>", "</s>", types=False)
+    for place in (native, folder):
+        tokenizer.save(str(place / "tokenizer.json"))
+    pairs = list(zip(texts, reversed(texts), strict=True))
+    wanted = Peer(str(native), device="cpu", model_kwargs={"dtype": "float32"}).predict(pairs, batch_size=9)
+    for place in (native, folder):
+        found = CrossEncoder(place, dtype="float32")
+        near(found.predict(pairs, truncation="ignore"), wanted)
+        found.save(tmp_path / f"{place.name}-saved")
+        near(
+            CrossEncoder(tmp_path / f"{place.name}-saved", dtype="float32").predict(pairs, truncation="ignore"), wanted
+        )
 
 
 def qwen_words(tokenizer: Tokenizer, **more: Any) -> dict[str, Any]:

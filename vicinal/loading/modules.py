@@ -25,7 +25,7 @@ from vicinal.loading.spec import (
     StaticEmbedding,
     Transformer,
 )
-from vicinal.loading.tokenizer import TokenizerFile, read_tokenizer
+from vicinal.loading.tokenizer import TokenizerFile, chat_template, read_tokenizer
 from vicinal.loading.weights import Tensor
 from vicinal.networks.rotary import LONGEST
 
@@ -81,10 +81,6 @@ class Reading:
     wish: Wish = WEIGHTS
     configs: list[tuple[Mapping[str, Any], Noted]] = field(default_factory=list)
 
-    def check_overrides(self) -> None:
-        """See `overrides.check_read`."""
-        check_read(self.overrides, self.configs)
-
 
 def read_model(
     folder: Folder,
@@ -114,7 +110,7 @@ def read_model(
         routes, default = {"": _model2vec(reading)}, ""
     else:
         routes, default = {"": _plain(reading)}, ""
-    reading.check_overrides()
+    check_read(reading.overrides, reading.configs)
     return Parts(read_settings(folder, settings, routes, default), reading.tensors, reading.tokenizers)
 
 
@@ -245,6 +241,11 @@ def transformer(reading: Reading, at: str, tasks: tuple[str, ...] = ("feature-ex
     sentence = folder.sentence_config(at)
     if sentence.get("transformer_task", tasks[0]) not in tasks:
         raise UnsupportedModel(f"{folder.root}: transformer_task {sentence['transformer_task']!r} is not handled here")
+    if tasks == ("feature-extraction",) and "message" in (sentence.get("modality_config") or ()):
+        raise UnsupportedModel(
+            f"{folder.root} reads texts in a chat (modality_config), which is not handled here but for scoring pairs; "
+            "it runs in sentence-transformers"
+        )
     tokenizer = read_tokenizer(folder, at, architecture, bool(sentence.get("do_lower_case")))
     reading.tokenizers[at] = tokenizer
     parsed, reading.limits[at] = _lengths(parsed, sentence.get("max_seq_length"), tokenizer, folder)
@@ -379,6 +380,11 @@ _READERS: Mapping[str, Callable[[Reading, str], Module]] = {
 }
 
 
+def handles(name: str) -> bool:
+    """Whether a module has a form here, by its class; routers aside. Dropout does nothing outside training."""
+    return name in _READERS or name == "Dropout"
+
+
 def _model2vec(reading: Reading) -> Route:
     """model2vec's own folder: a table `embeddings`, an option to normalise."""
     config = reading.folder.mapping("config.json")
@@ -395,9 +401,10 @@ def _plain(reading: Reading) -> Route:
     names = network.config.get("architectures") or [""]
     causal = str(names[0]).endswith("ForCausalLM") and network.config.get("is_causal") is not False
     mode = "lasttoken" if causal else "mean"
+    chat = ", its chat template is not" if chat_template(reading.folder, "", reading.tokenizers[""].config) else ""
     report.warn(
         f"{reading.folder.root} has no modules.json, so nothing says how token vectors become a text's: "
-        f"{mode} pooling is taken. If the model was trained otherwise, its vectors are not what they should be.",
+        f"{mode} pooling is taken{chat}. If the model was trained otherwise, its vectors are not what they should be.",
         ModelWarning,
     )
     return Route((network, Pooling(network.network.hidden_size, (mode,))), ("", "1_Pooling"),

@@ -12,7 +12,7 @@ from vicinal import networks
 from vicinal.errors import DamagedModel, UnsupportedModel
 from vicinal.loading.modules import Reading, transformer
 from vicinal.loading.spec import Chat, LogitScore, Route, Transformer
-from vicinal.networks.blocks import Keys
+from vicinal.loading.tokenizer import chat_template
 from vicinal.text import chat as chats
 
 TASK = "text-generation"
@@ -97,22 +97,22 @@ def read_chat(reading: Reading, at: str, body: Transformer, template: str | None
     Raises:
         UnsupportedModel: it is refused, or given options that are not handled.
     """
-    sentence = Keys(reading.folder.sentence_config(at), "sentence_bert_config.json")
-    modalities = sentence.below("modality_config")
+    sentence = reading.folder.sentence_config(at)
+    modalities = _object(reading, sentence, "modality_config")
     if "message" not in modalities and (modalities or reading.folder.has("modules.json")):
+        if template is not None:
+            raise UnsupportedModel(f"{reading.folder.root} does not read pairs in a chat: leave chat_template out")
         return None
-    source = _template(reading, at) if template is None else template
+    source = template or chat_template(reading.folder, at, reading.tokenizers[at].config)
     if source is None:
         return None
-    form = Keys(modalities).below("message").get("format", "auto")
+    form = _object(reading, modalities, "message").get("format", "auto")
     if form == "auto":
         parts = any(sign in source for sign in _PARTS) and body.architecture not in _FLAT
         form = "structured" if parts else "flat"
-    chat = Chat(
-        source, _marks(reading, at), _options(reading, sentence.below("processing_kwargs")), form == "structured"
-    )
+    chat = Chat(source, _marks(reading, at), _options(reading, sentence), form == "structured")
     if missing := chats.lacks(chat):
-        if not needed:
+        if not needed and template is None:
             return None
         raise UnsupportedModel(
             f"{reading.folder.root}: its chat template cannot be given a pair ({missing}). One that shows the messages "
@@ -120,19 +120,6 @@ def read_chat(reading: Reading, at: str, body: Transformer, template: str | None
             'processor_kwargs={"chat_template": ...}'
         )
     return chat
-
-
-def _template(reading: Reading, at: str) -> str | None:
-    """The folder's own, of a file of its own or of the tokenizer's configuration."""
-    name = f"{at}/chat_template.jinja" if at else "chat_template.jinja"
-    if reading.folder.has(name):
-        return reading.folder.text(name)
-    stated = reading.tokenizers[at].config.get("chat_template")
-    if isinstance(stated, list):
-        stated = {entry.get("name"): entry.get("template") for entry in stated if isinstance(entry, dict)}.get(
-            "default"
-        )
-    return None if stated is None else str(stated)
 
 
 def _marks(reading: Reading, at: str) -> dict[str, str]:
@@ -144,9 +131,20 @@ def _marks(reading: Reading, at: str) -> dict[str, str]:
     return {key: text for key, text in texts.items() if key.endswith("_token") and isinstance(text, str)}
 
 
-def _options(reading: Reading, given: Mapping[str, Any]) -> dict[str, Any]:
+def _object(reading: Reading, config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """An object of the sentence configuration; {} where it says nothing."""
+    value = config.get(key) or {}
+    if not isinstance(value, Mapping):
+        raise DamagedModel(
+            f"{reading.folder.root}: {key} of its sentence configuration must be an object, not {value!r}"
+        )
+    return value
+
+
+def _options(reading: Reading, sentence: Mapping[str, Any]) -> dict[str, Any]:
     """What the template is given besides; other ways to steer the tokenizer are refused."""
-    options = dict(Keys(given, "sentence_bert_config.json").below("chat_template"))
+    given = _object(reading, sentence, "processing_kwargs")
+    options = dict(_object(reading, given, "chat_template"))
     steering = {"padding", "truncation", "max_length", "return_tensors", "restore_suffix"} & set(options)
     if strange := [*(set(given) - {"chat_template"}), *sorted(steering)]:
         raise UnsupportedModel(f"{reading.folder.root}: processing_kwargs state {strange[0]!r}, which is not handled")

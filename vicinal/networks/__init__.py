@@ -35,7 +35,7 @@ class Classifying(Protocol):
     """What the file of an architecture that has a classification head holds besides."""
 
     PREFIX: str
-    """What `transformers` puts before the body's tensors in a checkpoint that has a head."""
+    """What `transformers` puts before the body's tensors in a checkpoint that has a head; it may name {model_type}."""
     HEAD: tuple[str, ...]
     """Beginnings of the names that it does not stand before."""
 
