@@ -1,4 +1,4 @@
-"""vicinal.evaluation.mteb and `vicinal eval --mteb`, with a stand-in for the package, which calls encoders as it does."""
+"""vicinal.evaluation.mteb and `vicinal eval --mteb`, with a stand-in for the package mteb."""
 
 from __future__ import annotations
 
