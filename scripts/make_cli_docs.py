@@ -43,7 +43,7 @@ def page() -> str:
 
 
 def commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
-    """(name, command) of every command, those of groups by both names."""
+    """Every command with its name; those of a group with the group's name before."""
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from commands(command, f"{before}{name} ")

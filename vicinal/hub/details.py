@@ -15,10 +15,11 @@ from vicinal.hub.asking import ask, model_info
 from vicinal.hub.card import Card, Score, mean, parse_card
 from vicinal.hub.known import find_known
 from vicinal.loading import hub
+from vicinal.loading.folder import SENTENCE_CONFIGS
 from vicinal.loading.hub import Wanted
 from vicinal.loading.layout import TRANSFORMERS, Contents, on_disk, parts, plan
 from vicinal.loading.locate import Located, hub_name, locate
-from vicinal.loading.modules import OLD_POOLING, SENTENCE_CONFIGS
+from vicinal.loading.modules import OLD_POOLING
 from vicinal.loading.opening import BUNDLED, BUNDLED_NAME
 from vicinal.loading.support import Support, of_files
 

@@ -1,4 +1,4 @@
-"""model2vec's names for a static model."""
+"""model2vec's own files."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from vicinal.errors import DamagedModel
 from vicinal.loading.weights import Tensor
 
 
-def named(found: Mapping[str, Tensor], tensors: dict[str, Tensor], at: str) -> Tensor:
-    """The table of a static model, put by our names where model2vec's were.
+def renamed(tensors: dict[str, Tensor], at: str, found: Mapping[str, Tensor]) -> Tensor:
+    """Its names for a table: `embeddings`, the row of each token in `mapping`, its weight in `weights`.
 
     Args:
-        found: what the folder has: `embeddings`, the row of each token in `mapping`, its weight in `weights`.
-        tensors: the model's, changed.
-        at: the module's folder.
+        tensors: of the model, where those in the folder `at` get the names that are used here.
+        found: those of the folder.
 
-    Raises:
-        DamagedModel: `mapping` names rows that are not there.
+    Returns:
+        The table.
     """
     for name in ("embeddings", "mapping", "weights"):  # others stay, to be found unread
         tensors.pop(f"{at}/{name}", None)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vicinal import networks, report
 from vicinal.errors import DamagedModel, ModelWarning, UnsafeModel, UnsupportedModel
-from vicinal.loading.folder import Folder
-from vicinal.loading.model2vec import named
+from vicinal.loading import lengths, model2vec
+from vicinal.loading.exported import WEIGHTS, WHERE_NEEDED, Exported, Wish, describe, find_file
+from vicinal.loading.folder import SENTENCE_CONFIGS, Folder
+from vicinal.loading.overrides import Noted, check_read
 from vicinal.loading.spec import (
     POOLING_MODES,
     Dense,
     LayerNorm,
     Module,
-    NetworkConfig,
     Normalize,
     Pooling,
     Route,
@@ -23,15 +24,9 @@ from vicinal.loading.spec import (
     StaticEmbedding,
     Transformer,
 )
-from vicinal.loading.tokenizer import TokenizerFile, read_tokenizer
+from vicinal.loading.tokenizer import TokenizerFile, chat_template, read_tokenizer
 from vicinal.loading.weights import Tensor
-from vicinal.networks.rotary import LONGEST
 
-# Of versions 1 to 6, in the order in which they are looked for.
-SENTENCE_CONFIGS = tuple(
-    f"sentence_{kind}_config.json"
-    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
-)
 OLD_POOLING = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -52,8 +47,6 @@ _NEED_TORCH = (
     "BoW", "CLIPModel", "CNN", "LSTM", "WeightedLayerPooling", "WordEmbeddings", "WordWeights",
     "MLMTransformer", "SpladePooling", "SparseAutoEncoder", "SparseStaticEmbedding",
 )  # fmt: skip
-_UNLIMITED = 1 << 30
-"""Limits beyond this are how tokenizer files say that there is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,22 +74,32 @@ class Reading:
     tokenizers: dict[str, TokenizerFile]
     limits: dict[str, int | None]
     weights: Callable[[Folder, str], dict[str, Tensor]]
+    wish: Wish = WEIGHTS
+    configs: list[tuple[Mapping[str, Any], Noted]] = field(default_factory=list)
+
+    def check_overrides(self) -> None:
+        """See `overrides.check_read`."""
+        check_read(self.overrides, self.configs)
 
 
 def read_model(
-    folder: Folder, weights: Callable[[Folder, str], dict[str, Tensor]], config_overrides: Mapping[str, Any]
+    folder: Folder,
+    weights: Callable[[Folder, str], dict[str, Tensor]],
+    config_overrides: Mapping[str, Any],
+    wish: Wish = WHERE_NEEDED,
 ) -> Parts:
     """Read a model's folder.
 
     Args:
         weights: reads the tensors in a subfolder.
         config_overrides: replace keys of `config.json`.
+        wish: which of the folder's files computes its network, if one is to.
 
     Raises:
         DamagedModel: a file is missing or cannot be read. UnsupportedModel: a module cannot be run here.
         UnsafeModel: a module is code of the folder's own, or lies outside it.
     """
-    reading = Reading(folder, config_overrides, {}, {}, {}, weights)
+    reading = Reading(folder, config_overrides, {}, {}, {}, weights, wish)
     settings = folder.optional("config_sentence_transformers.json")
     kind = settings.get("model_type", "SentenceTransformer")
     if kind != "SentenceTransformer":
@@ -107,6 +110,7 @@ def read_model(
         routes, default = {"": _model2vec(reading)}, ""
     else:
         routes, default = {"": _plain(reading)}, ""
+    reading.check_overrides()
     return Parts(read_settings(folder, settings, routes, default), reading.tensors, reading.tokenizers)
 
 
@@ -221,24 +225,34 @@ def _load(reading: Reading, at: str) -> dict[str, Tensor]:
 def transformer(reading: Reading, at: str, tasks: tuple[str, ...] = ("feature-extraction",)) -> Transformer:
     """Read the network in the subfolder `at`, whose files may state one of these tasks."""
     folder, prefix = reading.folder, f"{at}/" if at else ""
-    config = {**folder.mapping(f"{prefix}config.json"), **reading.overrides}
+    stated = folder.mapping(f"{prefix}config.json")
+    config = Noted({**stated, **reading.overrides})
+    reading.configs.append((stated, config))
     architecture = str(config.get("model_type"))
     network = networks.find(architecture)
-    if network is None:
+    file = find_file(folder, at, reading.wish, network is not None)
+    if network is None and file is None:
         custom = " with code of its own" if config.get("auto_map") else ""
         raise UnsupportedModel(
             f"{folder.path(prefix + 'config.json')}: model_type {architecture!r}{custom} has no network here "
             f"({', '.join(networks.known())} have one); it runs in sentence-transformers"
         )
-    parsed = network.parse(config)
-    sentence = folder.optional(*(prefix + name for name in SENTENCE_CONFIGS))
+    parsed = describe(config, folder, at) if network is None else network.parse(config)
+    sentence = folder.sentence_config(at)
     if sentence.get("transformer_task", tasks[0]) not in tasks:
         raise UnsupportedModel(f"{folder.root}: transformer_task {sentence['transformer_task']!r} is not handled here")
+    if tasks == ("feature-extraction",) and "message" in (sentence.get("modality_config") or ()):
+        raise UnsupportedModel(
+            f"{folder.root} reads texts in a chat (modality_config), which is not handled here but for scoring pairs; "
+            "it runs in sentence-transformers"
+        )
     tokenizer = read_tokenizer(folder, at, architecture, bool(sentence.get("do_lower_case")))
     reading.tokenizers[at] = tokenizer
-    parsed, reading.limits[at] = _lengths(parsed, sentence.get("max_seq_length"), tokenizer, folder)
-    found = _load(reading, at)
-    _unprefix(reading.tensors, found, at, network.ANCHOR)
+    parsed, reading.limits[at] = lengths.of_network(parsed, sentence.get("max_seq_length"), tokenizer, folder)
+    if network is None or file is not None:
+        assert file is not None, "a network that is not known and has no file is refused"
+        return Exported(architecture, config, parsed, file=file)
+    _unprefix(reading.tensors, _load(reading, at), at, network.ANCHOR)
     return Transformer(architecture, config, parsed)
 
 
@@ -250,38 +264,6 @@ def _unprefix(tensors: dict[str, Tensor], found: Mapping[str, Tensor], at: str, 
         for name in found:
             tensor = tensors.pop(f"{at}/{name}")
             tensors[f"{at}/{name.removeprefix(prefix)}"] = tensor
-
-
-def _lengths(parsed: Any, stated: Any, tokenizer: TokenizerFile, folder: Folder) -> tuple[NetworkConfig, int | None]:
-    """The network's configuration and the tokens that a text may have.
-
-    A table of positions ends; rotary ones go on, as far as the sentence configuration says. What the tokenizer's file
-    says bounds them only from above: it often stands for no bound at all.
-    """
-    own = tokenizer.config.get("model_max_length")
-    if not getattr(parsed, "stretches", False):
-        return parsed, _limit(stated or own, parsed.max_tokens, folder)
-    limit = _limit(stated or own, None, folder)
-    if limit is None or (not stated and limit > parsed.max_tokens):
-        return parsed, parsed.max_tokens
-    limit = _limit(limit, LONGEST, folder)
-    return replace(parsed, max_tokens=max(limit or 0, parsed.max_tokens)), limit
-
-
-def _limit(stated: Any, allowed: int | None, folder: Folder) -> int | None:
-    """Tokens a text may have: what the files state, within what the position table allows."""
-    if stated is None or (isinstance(stated, (int, float)) and stated > _UNLIMITED):
-        return allowed
-    if type(stated) is not int or stated <= 0:
-        raise DamagedModel(f"{folder.root}: the maximum length must be a positive number of tokens, not {stated!r}")
-    if allowed is not None and stated > allowed:
-        report.warn(
-            f"{folder.root} states a maximum length of {stated} tokens, but its network has {allowed} positions: "
-            f"texts are cut to {allowed}",
-            ModelWarning,
-        )
-        return allowed
-    return stated
 
 
 def _pooling(reading: Reading, at: str) -> Pooling:
@@ -339,7 +321,7 @@ def _layer_norm(reading: Reading, at: str) -> LayerNorm:
 
 def _static(reading: Reading, at: str) -> StaticEmbedding:
     found = _load(reading, at)
-    table = named(found, reading.tensors, at) if "embeddings" in found else found.get("embedding.weight")
+    table = model2vec.renamed(reading.tensors, at, found) if "embeddings" in found else found.get("embedding.weight")
     if table is None or table.array.ndim != 2:
         raise DamagedModel(
             f"{reading.folder.root / at}: a static model needs the tensor embedding.weight, or embeddings "
@@ -352,7 +334,7 @@ def _static(reading: Reading, at: str) -> StaticEmbedding:
             f"{reading.folder.root / at}: the tokenizer has {tokens} tokens but its table only {table.shape[0]} rows"
         )
     own = reading.folder.optional(f"{at}/{SENTENCE_CONFIGS[0]}" if at else SENTENCE_CONFIGS[0])
-    reading.limits[at] = _limit(own.get("max_seq_length"), None, reading.folder)
+    reading.limits[at] = lengths.limit(own.get("max_seq_length"), None, reading.folder)
     return StaticEmbedding(*table.shape)
 
 
@@ -387,9 +369,10 @@ def _plain(reading: Reading) -> Route:
     names = network.config.get("architectures") or [""]
     causal = str(names[0]).endswith("ForCausalLM") and network.config.get("is_causal") is not False
     mode = "lasttoken" if causal else "mean"
+    chat = ", its chat template is not" if chat_template(reading.folder, "", reading.tokenizers[""].config) else ""
     report.warn(
         f"{reading.folder.root} has no modules.json, so nothing says how token vectors become a text's: "
-        f"{mode} pooling is taken. If the model was trained otherwise, its vectors are not what they should be.",
+        f"{mode} pooling is taken{chat}. If the model was trained otherwise, its vectors are not what they should be.",
         ModelWarning,
     )
     return Route((network, Pooling(network.network.hidden_size, (mode,))), ("", "1_Pooling"),
