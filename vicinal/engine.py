@@ -23,7 +23,7 @@ from vicinal.loading.exported import Exported
 from vicinal.loading.modules import Parts
 from vicinal.loading.spec import Normalize, Route, StaticEmbedding
 from vicinal.loading.weights import Scope, Tensor
-from vicinal.networks.heads import graph
+from vicinal.networks.heads import after_tokens, graph
 from vicinal.text.pairs import longest_first
 from vicinal.text.tokens import Cut, Text, TextTokenizer, Tokens
 from vicinal.text.words import WordCache
@@ -210,6 +210,15 @@ class Engine:
         finally:
             for _, running in under_way:  # the caller stopped, or a batch failed: every request goes back
                 running.abandon()
+
+    def pool(self, route: Route, states: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Vectors (n, dims) of token states (n, tokens, width), pooled in float32."""
+        from vicinal.backends.numpy import NumpyOps
+
+        self._open()
+        index = np.arange(states.shape[1], dtype=np.int32)
+        feeds = {"states": states, "pool": np.ones(states.shape[:2], bool), "index": index}
+        return np.asarray(after_tokens(route, self._weights)(NumpyOps(), feeds)["sentence_embedding"])
 
     def compute(self, route: Route, tokens: Tokens, bounds: Bounds) -> Arrays:
         """What a route makes of tokens that fit into one batch."""

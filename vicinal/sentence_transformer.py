@@ -16,6 +16,7 @@ from vicinal import arguments, report, selftest
 from vicinal.arguments import NOTHING, TRUNCATIONS, OutputValue, Precision, Truncation
 from vicinal.backends import choose
 from vicinal.backends.base import Bounds
+from vicinal.chunked import Long, encode_long
 from vicinal.engine import Engine, Job, prompt_length
 from vicinal.errors import NonFiniteEmbedding, PromptWarning, TruncationWarning, ZeroVectorWarning
 from vicinal.extras import require
@@ -340,10 +341,18 @@ class SentenceTransformer(Streams, Parallel, Model):
         return self.encode(inputs, prompt_name, prompt, *more, **{"task": "query", **options})
 
     def encode_document(self, inputs: Any = NOTHING, prompt_name: str | None = None, prompt: str | None = None,
-                        *more: Any, **options: Any) -> Any:  # fmt: skip
-        """`encode` with the prompt for documents ("document", "passage" or "corpus"), and the route for them."""
+                        *more: Any, long: Long = "truncate", **options: Any) -> Any:  # fmt: skip
+        """`encode` with the prompt for documents ("document", "passage" or "corpus"), and the route for them.
+
+        Args:
+            long: what becomes of texts beyond the model's limit. "truncate": their end is cut, see `truncation`.
+                "chunk-mean": (n, dims), the mean of their chunks' vectors. "chunks" and "late" give `ChunkedVectors`,
+                see `vicinal.chunked.encode_long` for these three and their options.
+        """
         if prompt_name is None and prompt is None:
             prompt_name = self._prompt_for("document")
+        if long != "truncate":
+            return encode_long(self, inputs, prompt_name, prompt, *more, long=long, **{"task": "document", **options})
         return self.encode(inputs, prompt_name, prompt, *more, **{"task": "document", **options})
 
     def _prompt_for(self, role: str) -> str | None:

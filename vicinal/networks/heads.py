@@ -46,6 +46,19 @@ def graph(route: Route, weights: Scope, outputs: tuple[str, ...]) -> Build:
     return build
 
 
+def after_tokens(route: Route, weights: Scope) -> Build:
+    """What comes after the token states, which are `x["states"]`: pooling and the modules behind it."""
+    first = next(i for i, module in enumerate(route.modules) if isinstance(module, Pooling))
+
+    def build(ops: Ops, x: Mapping[str, Handle]) -> dict[str, Handle]:
+        features = {"token_embeddings": x["states"]}
+        for module, folder in zip(route.modules[first:], route.folders[first:], strict=True):
+            _apply(ops, weights.at(folder, "/"), module, features, x)
+        return {"sentence_embedding": features["sentence_embedding"]}
+
+    return build
+
+
 def _apply(ops: Ops, w: Scope, module: Module, features: dict[str, Handle], x: Mapping[str, Handle]) -> None:
     if isinstance(module, Exported):
         features["token_embeddings"] = x["states"]

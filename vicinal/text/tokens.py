@@ -126,6 +126,20 @@ class TextTokenizer:
         framed[content] = ids
         return Tokens(framed, types, starts, lengths, full, self._uncounted)
 
+    def offsets(self, text: str) -> NDArray[np.int64]:
+        """Where each token of a text stands in it, (tokens, 2) characters; the model's own tokens stand nowhere: 0, 0.
+
+        Raises:
+            HalfCharacter: the text is no Unicode.
+        """
+        try:
+            found = self.backend.encode(text, add_special_tokens=False).offsets
+        except (UnicodeEncodeError, TypeError) as error:
+            raise _half([text]) from error
+        spans = np.zeros((len(found) + self.special, 2), np.int64)
+        spans[len(self._before) : len(self._before) + len(found)] = np.asarray(found, np.int64).reshape(-1, 2)
+        return spans
+
     def _types_of(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int32]:
         """Segments of single texts, of a model that does not call them 0."""
         before, content, after = self._kinds or ([], 0, [])
