@@ -99,7 +99,10 @@ def of_config(config: Mapping[str, Any], head: bool | None = None) -> Support:
 def _network(contents: Contents, overrides: Mapping[str, Any], head: bool | None) -> Support:
     """Whether every module has a form here."""
     settings = "config_sentence_transformers.json"
-    kind = contents.json(settings).get("model_type", _KINDS[0]) if settings in contents.names else _KINDS[0]
+    stated = contents.json(settings) if settings in contents.names else {}
+    if not isinstance(stated, dict):
+        raise DamagedModel(f"{settings} of {contents.place} is no mapping")
+    kind = stated.get("model_type", _KINDS[0])
     if kind not in _KINDS:
         return Support(False, f"it is a {kind}, which is not handled here")
     listed = "modules.json" in contents.names
