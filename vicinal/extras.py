@@ -9,6 +9,7 @@ from vicinal.errors import MissingExtra
 
 _MODULES = {
     "bm25": "bm25s",
+    "mteb": "mteb",
     "faiss": "faiss",
     "chat": "jinja2",
     "onnx": "onnxruntime",

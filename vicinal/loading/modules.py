@@ -8,7 +8,7 @@ from typing import Any
 
 from vicinal import networks, report
 from vicinal.errors import DamagedModel, ModelWarning, UnsafeModel, UnsupportedModel
-from vicinal.loading import model2vec
+from vicinal.loading import lengths, model2vec
 from vicinal.loading.exported import WEIGHTS, WHERE_NEEDED, Exported, Wish, describe, find_file
 from vicinal.loading.folder import SENTENCE_CONFIGS, Folder
 from vicinal.loading.overrides import Noted, check_read
@@ -17,7 +17,6 @@ from vicinal.loading.spec import (
     Dense,
     LayerNorm,
     Module,
-    NetworkConfig,
     Normalize,
     Pooling,
     Route,
@@ -27,7 +26,6 @@ from vicinal.loading.spec import (
 )
 from vicinal.loading.tokenizer import TokenizerFile, chat_template, read_tokenizer
 from vicinal.loading.weights import Tensor
-from vicinal.networks.rotary import LONGEST
 
 OLD_POOLING = {
     "pooling_mode_cls_token": "cls",
@@ -49,8 +47,6 @@ _NEED_TORCH = (
     "BoW", "CLIPModel", "CNN", "LSTM", "WeightedLayerPooling", "WordEmbeddings", "WordWeights",
     "MLMTransformer", "SpladePooling", "SparseAutoEncoder", "SparseStaticEmbedding",
 )  # fmt: skip
-_UNLIMITED = 1 << 30
-"""Limits beyond this are how tokenizer files say that there is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,7 +244,7 @@ def transformer(reading: Reading, at: str, tasks: tuple[str, ...] = ("feature-ex
         )
     tokenizer = read_tokenizer(folder, at, architecture, bool(sentence.get("do_lower_case")))
     reading.tokenizers[at] = tokenizer
-    parsed, reading.limits[at] = _lengths(parsed, sentence.get("max_seq_length"), tokenizer, folder)
+    parsed, reading.limits[at] = lengths.of_network(parsed, sentence.get("max_seq_length"), tokenizer, folder)
     if network is None or file is not None:
         assert file is not None, "a network that is not known and has no file is refused"
         return Exported(architecture, config, parsed, file=file)
@@ -264,38 +260,6 @@ def _unprefix(tensors: dict[str, Tensor], found: Mapping[str, Tensor], at: str, 
         for name in found:
             tensor = tensors.pop(f"{at}/{name}")
             tensors[f"{at}/{name.removeprefix(prefix)}"] = tensor
-
-
-def _lengths(parsed: Any, stated: Any, tokenizer: TokenizerFile, folder: Folder) -> tuple[NetworkConfig, int | None]:
-    """The network's configuration and the tokens that a text may have.
-
-    A table of positions ends; rotary ones go on, as far as the sentence configuration says. What the tokenizer's file
-    says bounds them only from above: it often stands for no bound at all.
-    """
-    own = tokenizer.config.get("model_max_length")
-    if not getattr(parsed, "stretches", False):
-        return parsed, _limit(stated or own, parsed.max_tokens, folder)
-    limit = _limit(stated or own, None, folder)
-    if limit is None or (not stated and limit > parsed.max_tokens):
-        return parsed, parsed.max_tokens
-    limit = _limit(limit, LONGEST, folder)
-    return replace(parsed, max_tokens=max(limit or 0, parsed.max_tokens)), limit
-
-
-def _limit(stated: Any, allowed: int | None, folder: Folder) -> int | None:
-    """Tokens a text may have: what the files state, within what the position table allows."""
-    if stated is None or (isinstance(stated, (int, float)) and stated > _UNLIMITED):
-        return allowed
-    if type(stated) is not int or stated <= 0:
-        raise DamagedModel(f"{folder.root}: the maximum length must be a positive number of tokens, not {stated!r}")
-    if allowed is not None and stated > allowed:
-        report.warn(
-            f"{folder.root} states a maximum length of {stated} tokens, but its network has {allowed} positions: "
-            f"texts are cut to {allowed}",
-            ModelWarning,
-        )
-        return allowed
-    return stated
 
 
 def _pooling(reading: Reading, at: str) -> Pooling:
@@ -366,7 +330,7 @@ def _static(reading: Reading, at: str) -> StaticEmbedding:
             f"{reading.folder.root / at}: the tokenizer has {tokens} tokens but its table only {table.shape[0]} rows"
         )
     own = reading.folder.optional(f"{at}/{SENTENCE_CONFIGS[0]}" if at else SENTENCE_CONFIGS[0])
-    reading.limits[at] = _limit(own.get("max_seq_length"), None, reading.folder)
+    reading.limits[at] = lengths.limit(own.get("max_seq_length"), None, reading.folder)
     return StaticEmbedding(*table.shape)
 
 
