@@ -19,7 +19,7 @@ LAYERS = (
     ("losses", "cross_encoder.losses"),
     ("sentence_transformer", "cross_encoder", "parallel", "selftest"),
     ("model", "store.cache", "store.vectors"),
-    ("engine", "arguments", "profiles"),
+    ("engine", "arguments", "profiles", "cards"),
     ("backends", "text", "loading", "report"),
     ("networks", "similarity"),
     ("backends.base", "backends.torch.tensors", "loading.spec", "loading.weights", "loading.folder", "loading.layout",

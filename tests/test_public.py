@@ -26,12 +26,14 @@ HEAVY = ("numpy", "torch", "transformers", "openvino", "tokenizers", "huggingfac
 def test_the_names() -> None:
     assert vicinal.__all__ == [
         "CrossEncoder",
+        "CrossEncoderModelCardData",
         "Hit",
         "InputExample",
         "ParallelSentencesDataset",
         "Pipeline",
         "Retriever",
         "SentenceTransformer",
+        "SentenceTransformerModelCardData",
         "SentencesDataset",
         "SimilarityFunction",
         "__version__",

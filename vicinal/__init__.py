@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from vicinal import datasets, errors, evaluation, losses, readers, util
+    from vicinal.cards import CrossEncoderModelCardData, SentenceTransformerModelCardData
     from vicinal.cross_encoder import CrossEncoder
     from vicinal.datasets import ParallelSentencesDataset, SentencesDataset
     from vicinal.retrieval import Hit, Pipeline, Retriever
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CrossEncoder",
+    "CrossEncoderModelCardData",
     "Hit",
     "InputExample",
     "ParallelSentencesDataset",
     "Pipeline",
     "Retriever",
     "SentenceTransformer",
+    "SentenceTransformerModelCardData",
     "SentencesDataset",
     "SimilarityFunction",
     "__version__",
@@ -40,12 +43,14 @@ __all__ = [
 
 _HOMES = {
     "CrossEncoder": "vicinal.cross_encoder",
+    "CrossEncoderModelCardData": "vicinal.cards",
     "Hit": "vicinal.retrieval",
     "InputExample": "vicinal.training.readers",
     "ParallelSentencesDataset": "vicinal.datasets",
     "Pipeline": "vicinal.retrieval",
     "Retriever": "vicinal.retrieval",
     "SentenceTransformer": "vicinal.sentence_transformer",
+    "SentenceTransformerModelCardData": "vicinal.cards",
     "SentencesDataset": "vicinal.datasets",
     "SimilarityFunction": "vicinal.similarity",
     "mine_hard_negatives": "vicinal.training.mining",

@@ -54,7 +54,7 @@ def download(
 
     wanted = _Wanted(repo_id, revision or "main", token, Path(os.path.expanduser(cache_folder)))
     try:
-        with _no_telemetry():
+        with no_telemetry():
             return _fetch(wanted)
     except (errors.HTTPError, OSError, RuntimeError, JSONDecodeError) as error:
         raise ModelNotFound(_reason(wanted, error)) from error
@@ -110,7 +110,7 @@ def _write_reference(reference: Path, commit: str) -> None:
 
 
 @contextmanager
-def _no_telemetry() -> Iterator[None]:
+def no_telemetry() -> Iterator[None]:
     """Keep huggingface_hub from telling the hub what else is installed and running, for our requests only."""
     from huggingface_hub import constants
 
