@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,18 @@ def page() -> str:
         f"{described(program.help)}\n",
         _EXIT_CODES,
         table(program.params),
-        *(f"## vicinal {name}\n\n{section(name, command)}" for name, command in program.commands.items()),
+        *(f"## vicinal {name}\n\n{section(name, command)}" for name, command in commands(program)),
     ]
     return "\n".join(part for part in parts if part)
+
+
+def commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command with its name; those of a group with the group's name before."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
 
 
 def section(name: str, command: Any) -> str:

@@ -19,8 +19,8 @@ from tests import tiny
 from vicinal import errors
 
 ROOT = Path(vicinal.__file__).parent
-HEAVY = ("numpy", "torch", "transformers", "openvino", "tokenizers", "huggingface_hub", "pandas", "tqdm", "typer",
-         "rich", "safetensors")  # fmt: skip
+HEAVY = ("numpy", "torch", "transformers", "openvino", "onnx", "onnxruntime", "tokenizers", "huggingface_hub",
+         "pandas", "tqdm", "typer", "rich", "safetensors")  # fmt: skip
 
 
 def test_the_names() -> None:
@@ -28,6 +28,7 @@ def test_the_names() -> None:
         "CrossEncoder",
         "CrossEncoderModelCardData",
         "Hit",
+        "Index",
         "InputExample",
         "ParallelSentencesDataset",
         "Pipeline",
@@ -40,10 +41,17 @@ def test_the_names() -> None:
         "datasets",
         "errors",
         "evaluation",
+        "export_dynamic_quantized_onnx_model",
+        "export_onnx",
+        "export_optimized_onnx_model",
+        "export_static_quantized_openvino_model",
+        "load_ranges",
+        "load_vectors",
         "losses",
         "mine_hard_negatives",
         "quantize_embeddings",
         "readers",
+        "save_vectors",
         "util",
     ]
     assert dir(vicinal) == sorted(vicinal.__all__)

@@ -12,9 +12,18 @@ if TYPE_CHECKING:
     from vicinal.cards import CrossEncoderModelCardData, SentenceTransformerModelCardData
     from vicinal.cross_encoder import CrossEncoder
     from vicinal.datasets import ParallelSentencesDataset, SentencesDataset
+    from vicinal.exporting import (
+        export_dynamic_quantized_onnx_model,
+        export_onnx,
+        export_optimized_onnx_model,
+        export_static_quantized_openvino_model,
+    )
     from vicinal.retrieval import Hit, Pipeline, Retriever
     from vicinal.sentence_transformer import SentenceTransformer
     from vicinal.similarity import SimilarityFunction, quantize_embeddings
+    from vicinal.store.index import Index
+    from vicinal.store.vectors.reading import load_vectors
+    from vicinal.store.vectors.saving import load_ranges, save_vectors
     from vicinal.training.mining import mine_hard_negatives
     from vicinal.training.readers import InputExample
 
@@ -22,6 +31,7 @@ __all__ = [
     "CrossEncoder",
     "CrossEncoderModelCardData",
     "Hit",
+    "Index",
     "InputExample",
     "ParallelSentencesDataset",
     "Pipeline",
@@ -34,10 +44,17 @@ __all__ = [
     "datasets",
     "errors",
     "evaluation",
+    "export_dynamic_quantized_onnx_model",
+    "export_onnx",
+    "export_optimized_onnx_model",
+    "export_static_quantized_openvino_model",
+    "load_ranges",
+    "load_vectors",
     "losses",
     "mine_hard_negatives",
     "quantize_embeddings",
     "readers",
+    "save_vectors",
     "util",
 ]
 
@@ -45,6 +62,7 @@ _HOMES = {
     "CrossEncoder": "vicinal.cross_encoder",
     "CrossEncoderModelCardData": "vicinal.cards",
     "Hit": "vicinal.retrieval",
+    "Index": "vicinal.store.index",
     "InputExample": "vicinal.training.readers",
     "ParallelSentencesDataset": "vicinal.datasets",
     "Pipeline": "vicinal.retrieval",
@@ -53,8 +71,15 @@ _HOMES = {
     "SentenceTransformerModelCardData": "vicinal.cards",
     "SentencesDataset": "vicinal.datasets",
     "SimilarityFunction": "vicinal.similarity",
+    "export_dynamic_quantized_onnx_model": "vicinal.exporting",
+    "export_onnx": "vicinal.exporting",
+    "export_optimized_onnx_model": "vicinal.exporting",
+    "export_static_quantized_openvino_model": "vicinal.exporting",
+    "load_ranges": "vicinal.store.vectors.saving",
+    "load_vectors": "vicinal.store.vectors.reading",
     "mine_hard_negatives": "vicinal.training.mining",
     "quantize_embeddings": "vicinal.similarity",
+    "save_vectors": "vicinal.store.vectors.saving",
 }
 
 

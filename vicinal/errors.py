@@ -2,6 +2,7 @@
 
 VicinalError
 ├── ModelNotFound          (FileNotFoundError)  no place has the model; lists each place and each way to get it
+├── HubError               (OSError)            the hub could not be asked for its list, or did not answer as one
 ├── DamagedModel           (ValueError)         a model file cannot be read, or does not fit its configuration
 ├── UnsupportedModel       (ValueError)         understood, but not something this backend can run faithfully
 ├── UnsafeModel            (ValueError)         a model folder asks for code, or for files outside itself
@@ -20,7 +21,13 @@ VicinalError
 ├── VectorsNotFound        (FileNotFoundError)  there are no vectors at a path, or not all of them yet
 ├── DamagedVectors         (ValueError)         a file of saved vectors is not as it was written
 ├── SourceChanged          (ValueError)         vectors were begun from other texts, or with other settings
-└── FolderBusy             (BlockingIOError)    another process is writing into the same folder
+├── FolderBusy             (BlockingIOError)    another process is writing into the same folder
+├── IndexNotFound          (FileNotFoundError)  there is no index at a path
+├── IndexExists            (FileExistsError)    something is there already, where an index would be made
+├── IndexBusy              (TimeoutError)       another process is writing to the index, and goes on
+├── DamagedIndex           (ValueError)         a file of an index is not as it was written; says what to do
+├── DuplicateId            (ValueError)         a document of that id is there already, or given twice
+└── InvalidFilter          (ValueError)         a `where` that says nothing that can be looked for
 
 VicinalWarning (UserWarning)
 ├── TruncationWarning      texts were cut to the model's length; names rows and lengths
@@ -29,7 +36,8 @@ VicinalWarning (UserWarning)
 ├── ModelWarning           something about a model folder that its user should know
 ├── EvaluationWarning      a metric has no value on this data
 ├── TrainingWarning        a setting of the training that does not do what it seems to
-└── CacheWarning           an embedding cache is out of order; the result is the same without it
+├── CacheWarning           an embedding cache is out of order; the result is the same without it
+└── IndexWarning           something about an index that its user should know, such as repaired damage
 """
 
 from __future__ import annotations
@@ -43,6 +51,13 @@ class ModelNotFound(VicinalError, FileNotFoundError):
     """No place that was looked at has the model."""
 
     def __str__(self) -> str:  # FileNotFoundError would show errno and file name
+        return str(self.args[0]) if self.args else ""
+
+
+class HubError(VicinalError, OSError):
+    """The hub could not be asked, or did not answer like a hub."""
+
+    def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
 
 
@@ -137,6 +152,39 @@ class FolderBusy(VicinalError, BlockingIOError):
         return str(self.args[0]) if self.args else ""
 
 
+class IndexNotFound(VicinalError, FileNotFoundError):
+    """There is no index at a path."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class IndexExists(VicinalError, FileExistsError):
+    """An index, or something else, is where a new index should be made."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class IndexBusy(VicinalError, TimeoutError):
+    """Another process, or another thread, is writing to the index."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class DamagedIndex(VicinalError, ValueError):
+    """A file of an index is not as it was written."""
+
+
+class DuplicateId(VicinalError, ValueError):
+    """A document of that id is in the index already, or given twice."""
+
+
+class InvalidFilter(VicinalError, ValueError):
+    """A filter that cannot be understood."""
+
+
 class VicinalWarning(UserWarning):
     """The base of every warning that vicinal gives."""
 
@@ -167,3 +215,7 @@ class TrainingWarning(VicinalWarning):
 
 class CacheWarning(VicinalWarning):
     """An embedding cache is out of order; vectors are computed as if there were none."""
+
+
+class IndexWarning(VicinalWarning):
+    """Something about an index that its user should know."""

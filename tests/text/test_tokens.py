@@ -272,3 +272,10 @@ def test_padded() -> None:
         assert found[key].tolist() == [(getattr(e, attribute) + [0] * width)[:width] for e in wanted]
         assert found[key].dtype == np.int64
     assert found["attention_mask"].tolist() == [([1] * len(e.ids) + [0] * width)[:width] for e in wanted]
+
+
+@given(st.text(st.sampled_from("red apple.é字 "), max_size=40))
+def test_offsets_are_those_of_the_library(text: str) -> None:
+    backend = wordpiece()
+    tokenizer = TextTokenizer(wordpiece(), len(tiny.VOCABULARY), 2, True)
+    assert tokenizer.offsets(text).tolist() == [list(span) for span in backend.encode(text).offsets]

@@ -50,6 +50,45 @@ class Block:
     norms: Doubles  # (n,)
 
 
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A corpus that is searched more than once: float32 rows whose lengths are known, all or some of them.
+
+    Attributes:
+        rows: (n, d), a memory map will do.
+        norms: (n,), as `block` has them.
+        chosen: the row numbers that take part, ascending; None is all. A search counts among these.
+    """
+
+    rows: NDArray[np.float32]
+    norms: Doubles
+    chosen: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows if self.chosen is None else self.chosen)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows that take part, dimensions)."""
+        return len(self), self.rows.shape[1]
+
+    def __getitem__(self, wanted: Any) -> NDArray[np.float32]:
+        """Some of the rows that take part."""
+        return np.asarray(self.rows[wanted if self.chosen is None else self.chosen[wanted]])
+
+    def block(self, start: int, stop: int, name: str) -> Block:
+        """Consecutive rows of those that take part, copied only where they do not lie side by side."""
+        where: Any = slice(start, min(stop, len(self)))
+        if self.chosen is not None:
+            numbers = self.chosen[where]
+            side_by_side = len(numbers) and numbers[-1] - numbers[0] == len(numbers) - 1
+            where = slice(int(numbers[0]), int(numbers[-1]) + 1) if side_by_side else numbers
+        rows, norms = self.rows[where], self.norms[where]
+        if ((norms > _SAFE[0]) & (norms < _SAFE[1])).all():
+            return Block(rows, rows, norms)
+        return block(rows, name, start)
+
+
 @dataclass(frozen=True)
 class Measure:
     """A similarity to search by."""

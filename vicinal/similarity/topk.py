@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.similarity.arrays import Doubles, Floats, Indices, Matrix, take
-from vicinal.similarity.measures import Block, FirstPass, Measure, block
+from vicinal.similarity.measures import Block, FirstPass, Measure, Prepared, block
 
 _TILE_BYTES = 4 << 20  # of corpus rows in float32 at a time
 _TILE_SCORES = 1 << 22  # scores at a time
@@ -31,7 +31,7 @@ def top_k(
 
     Args:
         queries: (q, d) array or tensor.
-        corpus: (n, d), likewise; read in slices, so that a memory map will do.
+        corpus: (n, d), likewise, or `Prepared`; read in slices, so that a memory map will do.
         k: how many; at least 1.
         measure: what to maximise.
         query_rows: queries at a time, at most.
@@ -54,7 +54,10 @@ def top_k(
         chunks.append((ready, _Best(len(ready.norms), k, _rescorer(ready, corpus, measure))))
     step = max(1, min(corpus_rows, tile_rows(corpus.shape[1]), _TILE_SCORES // query_rows))
     for start in range(0, len(corpus), step):
-        tile = block(corpus[start : start + step], names[1], start)
+        if isinstance(corpus, Prepared):
+            tile = corpus.block(start, start + step, names[1])
+        else:
+            tile = block(corpus[start : start + step], names[1], start)
         for ready, best in chunks:
             best.offer(measure.first(ready, tile), start)
     found = [best.finish() for _, best in chunks]

@@ -87,11 +87,14 @@ class TextTokenizer:
         self._pair = PairTemplate.of(pair.ids, pair.type_ids, pair.sequence_ids)
         self.special = len(self._before) + len(self._after)
 
-    def __call__(self, texts: Sequence[Text], limit: int | None, cut: Cut = longest_first) -> Tokens:
+    def __call__(
+        self, texts: Sequence[Text], limit: int | None, cut: Cut = longest_first, tail: Sequence[int] = ()
+    ) -> Tokens:
         """Tokenize; a text of more than `limit` tokens, special ones counted, loses its end (or its beginning).
 
         Args:
             cut: which text of a pair loses how much.
+            tail: the tokens that a text ends in which has lost its end, of a model without special tokens.
 
         Raises:
             HalfCharacter: a text is no Unicode.
@@ -111,6 +114,9 @@ class TextTokenizer:
         if (kept < counts).any():
             ends = np.cumsum(counts)
             ids = ids[ranges(ends - (kept if self._keep_end else counts), kept)]
+            if (size := min(len(tail), limit or 0)) and not self._keep_end:
+                shortened = np.cumsum(kept)[kept < counts]
+                ids[shortened[:, None] + np.arange(-size, 0)] = tail[-size:]
         framed = np.empty(int(lengths.sum()), np.int32)
         content = np.ones(len(framed), bool)
         frame = (*zip(self._before, count()), *zip(self._after, count(-len(self._after))))
@@ -119,6 +125,20 @@ class TextTokenizer:
             framed[at], content[at] = token, False
         framed[content] = ids
         return Tokens(framed, types, starts, lengths, full, self._uncounted)
+
+    def offsets(self, text: str) -> NDArray[np.int64]:
+        """Where each token of a text stands in it, (tokens, 2) characters; the model's own tokens stand nowhere: 0, 0.
+
+        Raises:
+            HalfCharacter: the text is no Unicode.
+        """
+        try:
+            found = self.backend.encode(text, add_special_tokens=False).offsets
+        except (UnicodeEncodeError, TypeError) as error:
+            raise _half([text]) from error
+        spans = np.zeros((len(found) + self.special, 2), np.int64)
+        spans[len(self._before) : len(self._before) + len(found)] = np.asarray(found, np.int64).reshape(-1, 2)
+        return spans
 
     def _types_of(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int32]:
         """Segments of single texts, of a model that does not call them 0."""
