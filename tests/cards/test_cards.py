@@ -164,6 +164,8 @@ def test_a_training_tells(model: SentenceTransformer, tmp_path: Path) -> None:
     ):
         assert said in text, said
     assert "secret" not in text
+    assert str(tmp_path) not in text
+    assert card.data.base_model is None  # a folder is no model of the hub's
 
 
 def test_anything_can_be_told(model: SentenceTransformer) -> None:
@@ -195,3 +197,13 @@ def test_what_changes_nothing_twice() -> None:
     assert card.tags == ["a", "b"]
     card.set_language(["de", "en"])
     assert card.language == ["de", "en"]
+
+
+def test_what_a_training_started_from(model: SentenceTransformer) -> None:
+    pytest.importorskip("datasets")
+    from vicinal.training.model_card import ModelCardCallback
+
+    model.name = "org/base"
+    ModelCardCallback(model)
+    assert model.model_card_data.base_model == "org/base"
+    assert model.model_card_data.title == "SentenceTransformer based on org/base"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, ClassVar
 
 from vicinal.cards import page
@@ -176,7 +177,8 @@ class ModelCardData:
         scorer = self.pipeline_tag != "sentence-similarity"
         dims = model.num_labels if scorer else model.get_embedding_dimension()
         similarity = "" if scorer else str(model.similarity_fn_name)
-        self.facts = Facts(model.name, dims, model.max_seq_length, similarity, modules)
+        name = model.name if _HUB_ID.fullmatch(model.name) else Path(model.name).name  # nobody's folders are told
+        self.facts = Facts(name, dims, model.max_seq_length, similarity, modules)
 
     # ---- as text -------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import re
 import time
@@ -95,7 +96,8 @@ class ModelCardCallback(TrainerCallback):
             card.set_losses(list(loss.values()) if isinstance(loss, Mapping) else [loss])
         if not card.widget and (examples := train_dataset if eval_dataset is None else eval_dataset) is not None:
             card.set_widget_examples(examples)
-        if card.base_model is None and re.fullmatch(r"[\w.-]+/[\w.-]+", model.name, re.ASCII):
+        hub_id = re.fullmatch(r"[\w.-]+/[\w.-]+", model.name, re.ASCII)
+        if card.base_model is None and hub_id and not os.path.exists(model.name):
             card.set_base_model(model.name)
         card.versions = {"Python": platform.python_version(), "vicinal": vicinal.__version__}
         card.versions |= {name: importlib.metadata.version(name) for name in _PACKAGES}
