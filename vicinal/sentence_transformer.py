@@ -16,6 +16,7 @@ from vicinal import arguments, report, selftest
 from vicinal.arguments import NOTHING, TRUNCATIONS, OutputValue, Precision, Truncation
 from vicinal.backends import choose
 from vicinal.backends.base import Bounds
+from vicinal.cards import SentenceTransformerModelCardData
 from vicinal.chunked import Long, encode_long
 from vicinal.engine import Engine, Job, prompt_length
 from vicinal.errors import NonFiniteEmbedding, PromptWarning, TruncationWarning, ZeroVectorWarning
@@ -62,6 +63,7 @@ class SentenceTransformer(Streams, Parallel, Model):
         threads: processor threads; None for all that the process may use (also from VICINAL_THREADS).
         similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan".
         truncate_dim: keep so many leading dimensions.
+        model_card_data: what the README.md of a saved model says (docs/cards.md).
         self_test: send two tokens through the model, and compare with the golden vectors of its folder if it has some.
         profile: a file that `vicinal tune` wrote, which states backend, dtype, threads and batch budget.
         cache: where vectors are kept and looked up: the path of an SQLite file, a redis:// URL, a `SQLiteCache` or
@@ -76,6 +78,8 @@ class SentenceTransformer(Streams, Parallel, Model):
     >>> model.encode(["a red apple", "a green apple", "tax law"]).shape
     (3, 256)
     """
+
+    model_card_data_class = SentenceTransformerModelCardData
 
     def __init__(
         self,
@@ -127,7 +131,7 @@ class SentenceTransformer(Streams, Parallel, Model):
         choice = choose(spec, backend, wished, threads, settings)
         super().__init__(Engine(opened.parts, choice, checked=not config_kwargs), spec, opened.located)
         self._budget = budget or _BATCH_TOKENS[choice.backend]
-        self.model_card_data = model_card_data
+        self.model_card_data = SentenceTransformerModelCardData() if model_card_data is None else model_card_data
         self.trust_remote_code = trust_remote_code
         self._supplied = {name: prompt for name, prompt in opened.supplied.items() if name not in (prompts or {})}
         if (length := arguments.max_length({**(tokenizer_kwargs or {}), **(processor_kwargs or {})})) is not None:

@@ -14,6 +14,7 @@ from vicinal import arguments, report, selftest
 from vicinal.arguments import NOTHING, Truncation
 from vicinal.backends import choose
 from vicinal.backends.base import Bounds
+from vicinal.cards import CrossEncoderModelCardData
 from vicinal.cross_encoder import activations
 from vicinal.cross_encoder.inputs import older_arguments, read_documents, read_pairs
 from vicinal.engine import Engine, Job
@@ -55,6 +56,8 @@ class CrossEncoder(Model):
         ModelNotFound: no place has the model. DamagedModel, UnsupportedModel, UnsafeModel: it cannot be loaded.
         Unavailable: a wished backend, device or dtype is not to be had here.
     """
+
+    model_card_data_class = CrossEncoderModelCardData
 
     @older_arguments
     def __init__(
@@ -103,7 +106,7 @@ class CrossEncoder(Model):
         wished, settings = arguments.model_settings(model_kwargs or {}, dtype)
         choice = choose(spec, backend, wished, threads, settings)
         super().__init__(Engine(opened.parts, choice, checked=not changes), spec, opened.located)
-        self.model_card_data = model_card_data
+        self.model_card_data = CrossEncoderModelCardData() if model_card_data is None else model_card_data
         self.trust_remote_code = trust_remote_code
         if (length := arguments.max_length(processing)) is not None:
             self.max_seq_length = length
