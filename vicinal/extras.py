@@ -10,6 +10,7 @@ from vicinal.errors import MissingExtra
 _MODULES = {
     "bm25": "bm25s",
     "faiss": "faiss",
+    "ingest": "pypdf",
     "parquet": "pyarrow",
     "plot": "matplotlib",
     "redis": "redis",

@@ -17,6 +17,7 @@ from vicinal.cli import terminal
 from vicinal.cli.encode import encode
 from vicinal.cli.evaluate import evaluate
 from vicinal.cli.golden import golden
+from vicinal.cli.index import group as index_group
 from vicinal.cli.info import info
 from vicinal.cli.pack import pack
 from vicinal.cli.search import search
@@ -105,3 +106,4 @@ def program(
 for command in (encode, search, similarity, info, pack, golden, tune):
     app.command()(command)
 app.command("eval")(evaluate)
+app.add_typer(index_group, name="index")
