@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -36,23 +37,22 @@ def page() -> str:
         f"{described(program.help)}\n",
         _EXIT_CODES,
         table(program.params),
-        *(part for name, command in program.commands.items() for part in sections(name, command)),
+        *(f"## vicinal {name}\n\n{section(name, command)}" for name, command in commands(program)),
     ]
     return "\n".join(part for part in parts if part)
 
 
-def sections(name: str, command: Any, level: int = 2) -> list[str]:
-    """A command; of a group, its own too."""
-    parts = [f"{'#' * level} vicinal {name}\n\n{section(name, command)}"]
-    for inner, below in getattr(command, "commands", {}).items():
-        parts += sections(f"{name} {inner}", below, level + 1)
-    return parts
+def commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command with its name; those of a group with the group's name before."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
 
 
 def section(name: str, command: Any) -> str:
     """A command: how it is called, what it does, its arguments and options."""
-    if hasattr(command, "commands"):
-        return described(command.help) + "\n"
     words = [f"vicinal {name}", "[OPTIONS]", *(called(p) for p in command.params if p.param_type_name == "argument")]
     return f"```\n{' '.join(words)}\n```\n\n{described(command.help)}\n\n{table(command.params)}"
 

@@ -15,14 +15,15 @@ ROOT = Path(vicinal.__file__).parent
 
 LAYERS = (
     ("cli",),
-    ("retrieval", "tuning", "store", "evaluation", "cross_encoder.evaluation", "training"),
+    ("retrieval", "tuning", "exporting", "store", "evaluation", "cross_encoder.evaluation", "training"),
     ("losses", "cross_encoder.losses"),
-    ("sentence_transformer", "cross_encoder", "chunked", "parallel", "selftest"),
+    ("sentence_transformer", "cross_encoder", "chunked", "parallel", "selftest", "streams"),
     ("model", "store.cache", "store.vectors"),
     ("engine", "arguments", "profiles"),
     ("backends", "text", "loading", "report"),
     ("networks", "similarity"),
     ("backends.base", "backends.torch.tensors", "loading.spec", "loading.weights", "loading.folder", "loading.layout",
+     "loading.exported",
      "extras", "errors", "store.files"),
 )  # fmt: skip
 """A module may import from its own layer and those below. The longest name that fits a module is its own."""
@@ -148,6 +149,7 @@ def test_what_is_imported_at_the_top_of_the_core() -> None:
         "usearch",
         "pypdf",
         "redis",
+        "jinja2",
     }
     for module, path in MODULES.items():
         top = set()
@@ -160,6 +162,8 @@ def test_what_is_imported_at_the_top_of_the_core() -> None:
             assert top.isdisjoint(late), f"{module} imports {sorted(top & late)} at its top"
         if not module.startswith(("backends.openvino", "backends.silent")):
             assert "openvino" not in top, module
+        if module not in ("backends.onnx", "backends.onnx_files"):
+            assert top.isdisjoint({"onnx", "onnxruntime"}), module
         if not module.startswith("cli"):
             assert top.isdisjoint({"typer", "rich"}), module
 

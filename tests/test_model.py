@@ -161,7 +161,7 @@ def test_a_copy_is_independent(model: SentenceTransformer) -> None:
 
 
 @pytest.mark.parametrize("write", [tiny.write_bert, tiny.write_static])
-@pytest.mark.parametrize("backend", ["openvino", "numpy"])
+@pytest.mark.parametrize("backend", ["openvino", "onnx", "numpy"])
 def test_a_pickle_needs_no_folder(write: Any, backend: str, tmp_path: Path) -> None:
     folder = write(tmp_path / "model")
     model = load(folder, backend=backend)

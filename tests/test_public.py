@@ -19,8 +19,8 @@ from tests import tiny
 from vicinal import errors
 
 ROOT = Path(vicinal.__file__).parent
-HEAVY = ("numpy", "torch", "transformers", "openvino", "tokenizers", "huggingface_hub", "pandas", "tqdm", "typer",
-         "rich", "safetensors")  # fmt: skip
+HEAVY = ("numpy", "torch", "transformers", "openvino", "onnx", "onnxruntime", "tokenizers", "huggingface_hub",
+         "pandas", "tqdm", "typer", "rich", "safetensors")  # fmt: skip
 
 
 def test_the_names() -> None:
@@ -35,8 +35,15 @@ def test_the_names() -> None:
         "__version__",
         "errors",
         "evaluation",
+        "export_dynamic_quantized_onnx_model",
+        "export_onnx",
+        "export_optimized_onnx_model",
+        "export_static_quantized_openvino_model",
+        "load_ranges",
+        "load_vectors",
         "losses",
         "quantize_embeddings",
+        "save_vectors",
         "util",
     ]
     assert dir(vicinal) == sorted(vicinal.__all__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import threading
@@ -704,7 +705,9 @@ def test_setters_in_two_threads_lose_nothing(model: SentenceTransformer) -> None
     [
         ({"device": "cuda"}, Unavailable, "device='cuda' is not to be had"),
         ({"backend": "torch"}, Unavailable, 'backend="torch" is not in this version of vicinal; use "openvino"'),
-        ({"backend": "onnx"}, Unavailable, 'backend="onnx" is not in this version'),
+        ({"backend": "onnx", "dtype": "bfloat16"}, Unavailable, "the onnx backend computes in float32 or int8, not"),
+        ({"model_kwargs": {"provider": "CPUExecutionProvider"}}, ValueError,
+         'provider means nothing to the openvino backend; it is for backend="onnx"'),
         ({"backend": "tensorflow"}, ValueError, "backend must be .*, not 'tensorflow'"),
         ({"dtype": "float16"}, ValueError, 'dtype must be "auto", "float32", "bfloat16" or "int8", not \'float16\''),
         ({"backend": "numpy", "dtype": "int8"}, Unavailable, "the numpy backend computes in float32, not int8"),
@@ -714,7 +717,22 @@ def test_setters_in_two_threads_lose_nothing(model: SentenceTransformer) -> None
         ({"model_kwargs": {"attn_implementation": "sdpa"}, "dtype": "auto"}, ValueError,
          "model_kwargs: attn_implementation mean nothing to the backends here"),
         ({"model_kwargs": {"torch_dtype": "float32"}, "dtype": "float32"}, ValueError, "dtype is given more than once"),
-        ({"processor_kwargs": {"padding_side": "left"}}, ValueError, "processor_kwargs: padding_side is not"),
+        ({"model_kwargs": {"device_map": "cuda"}}, Unavailable, "device_map='cuda' is not to be had"),
+        ({"model_kwargs": {"ov_config": {}}, "backend": "onnx"}, ValueError,
+         'ov_config means nothing to the onnx backend; it is for backend="openvino"'),
+        ({"model_kwargs": {"ov_config": 3}}, ValueError, "ov_config must be a mapping, or the path of a JSON file"),
+        ({"model_kwargs": {"ov_config": "/nowhere.json"}}, ValueError, "/nowhere.json is no readable JSON file"),
+        ({"model_kwargs": {"ov_config": {"INFERENCE_NUM_THREADS": 1}}}, ValueError, "is what threads= says here"),
+        ({"model_kwargs": {"ov_config": {"INFERENCE_PRECISION_HINT": "f32"}}, "dtype": "float32"}, ValueError,
+         "dtype is given more than once"),
+        ({"model_kwargs": {"ov_config": {"INFERENCE_PRECISION_HINT": "f16"}}, "dtype": "auto"}, ValueError,
+         "dtype must be .* not 'float16'"),
+        ({"model_kwargs": {"ov_config": {"NO_SUCH": 1}}}, Unavailable,
+         "OpenVINO lets nobody set NO_SUCH here, but .*NUM_STREAMS"),
+        ({"processor_kwargs": {"do_lower_case": True}}, ValueError, "processor_kwargs: do_lower_case is not"),
+        ({"processor_kwargs": {"use_fast": False}}, ValueError, "use_fast=False is not to be had: every tokenizer"),
+        ({"processor_kwargs": {"truncation_side": "left"}}, ValueError, "truncation_side='left' is not to be had"),
+        ({"config_kwargs": {"num_hiden_layers": 1}}, ValueError, "config_kwargs: nothing reads num_hiden_layers"),
         ({"processor_kwargs": {"model_max_length": 100}}, ValueError, "max_seq_length=100 is more than the 41"),
         ({"similarity_fn_name": "hamming"}, ValueError, "'hamming' is not a similarity function"),
         ({"truncate_dim": -1}, ValueError, "truncate_dim must be a positive integer or None, not -1"),
@@ -732,11 +750,24 @@ def test_constructor_arguments_that_are_honoured(folder: Path) -> None:
     model = load(folder, tokenizer_kwargs={"model_max_length": 9}, similarity_fn_name="dot", truncate_dim=5, threads=1)
     assert (model.max_seq_length, model.similarity_fn_name, model.truncate_dim) == (9, "dot", 5)
     assert model.encode("red").shape == (5,)
-    named = SentenceTransformer(str(folder), model_kwargs={"torch_dtype": "float32"})
+    named = SentenceTransformer(str(folder), model_kwargs={"torch_dtype": "float32", "device_map": "cpu"})
     assert named.dtype == "float32"
+    easy = load(folder, processor_kwargs={"padding_side": "left", "truncation_side": "right", "use_fast": True})
+    np.testing.assert_array_equal(easy.encode("red apple"), named.encode("red apple"))
+    assert load(folder, config_kwargs={"num_hidden_layers": 1}).spec.route(None).modules[0].network.layers == 1
 
 
-@pytest.mark.parametrize("backend", ["openvino", "numpy"])
+def test_openvinos_own_settings(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "ov.json"
+    path.write_text('{"NUM_STREAMS": 2, "INFERENCE_PRECISION_HINT": "f32"}')
+    for given in (path, json.loads(path.read_text())):
+        model = SentenceTransformer(folder, model_kwargs={"ov_config": given})
+        (program,) = model._engine._programs.values()
+        assert program._model.get_property("NUM_STREAMS") == 2  # type: ignore[attr-defined]
+        assert model.dtype == "float32"
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnx", "numpy"])
 def test_backends_agree(backend: str, folder: Path, static_folder: Path, alone: np.ndarray, static: Any) -> None:
     model = load(folder, backend=backend)
     assert model.backend == model.get_backend() == backend

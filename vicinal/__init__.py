@@ -10,10 +10,18 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from vicinal import errors, evaluation, losses, util
     from vicinal.cross_encoder import CrossEncoder
+    from vicinal.exporting import (
+        export_dynamic_quantized_onnx_model,
+        export_onnx,
+        export_optimized_onnx_model,
+        export_static_quantized_openvino_model,
+    )
     from vicinal.retrieval import Hit, Pipeline, Retriever
     from vicinal.sentence_transformer import SentenceTransformer
     from vicinal.similarity import SimilarityFunction, quantize_embeddings
     from vicinal.store.index import Index
+    from vicinal.store.vectors.reading import load_vectors
+    from vicinal.store.vectors.saving import load_ranges, save_vectors
 
 __all__ = [
     "CrossEncoder",
@@ -26,8 +34,15 @@ __all__ = [
     "__version__",
     "errors",
     "evaluation",
+    "export_dynamic_quantized_onnx_model",
+    "export_onnx",
+    "export_optimized_onnx_model",
+    "export_static_quantized_openvino_model",
+    "load_ranges",
+    "load_vectors",
     "losses",
     "quantize_embeddings",
+    "save_vectors",
     "util",
 ]
 
@@ -39,7 +54,14 @@ _HOMES = {
     "Retriever": "vicinal.retrieval",
     "SentenceTransformer": "vicinal.sentence_transformer",
     "SimilarityFunction": "vicinal.similarity",
+    "export_dynamic_quantized_onnx_model": "vicinal.exporting",
+    "export_onnx": "vicinal.exporting",
+    "export_optimized_onnx_model": "vicinal.exporting",
+    "export_static_quantized_openvino_model": "vicinal.exporting",
+    "load_ranges": "vicinal.store.vectors.saving",
+    "load_vectors": "vicinal.store.vectors.reading",
     "quantize_embeddings": "vicinal.similarity",
+    "save_vectors": "vicinal.store.vectors.saving",
 }
 
 

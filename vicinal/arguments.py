@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +18,18 @@ OutputValue = Literal["sentence_embedding", "token_embeddings"] | None
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 Truncation = Literal["warn", "error", "ignore"]
 TRUNCATIONS = ("warn", "error", "ignore")
+_DTYPES, _SETTINGS = ("dtype", "torch_dtype"), ("provider", "provider_options", "ov_config")
+_FILES = ("file_name", "subfolder", "export")
+"""Keys of `model_kwargs`: the dtype's names; what goes on to the backend, which knows which of them it takes;
+which file computes the network."""
+_TOKENIZING: Mapping[str, tuple[tuple[Any, ...], str]] = {
+    "padding_side": (("left", "right"), "it is left or right, and makes no difference to vectors here"),
+    "truncation_side": (("right",), "long texts lose their end"),
+    "use_fast": ((True,), "every tokenizer here is a fast one"),
+}
+"""Keys of `processor_kwargs` beside the limit: values that are taken, and why no others."""
+_HINTS = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
+"""OpenVINO's names of dtypes."""
 NOTHING: Any = object()
 """Stands for an argument that was not given, where None is a value."""
 
@@ -39,19 +54,60 @@ def no_modules(modules: Any) -> None:
         raise UnsupportedModel("building a model from modules is not in this version of vicinal; give a model's folder")
 
 
-def model_dtype(kwargs: Mapping[str, Any], dtype: Any) -> Any:
-    """The dtype that `model_kwargs` or the `dtype` argument asks for; other keys are refused.
+def model_settings(kwargs: Mapping[str, Any], dtype: Any) -> tuple[Any, dict[str, Any]]:
+    """The dtype that `model_kwargs` or the `dtype` argument asks for, and what else is asked of the backend.
 
     Raises:
         ValueError: a key that no backend here understands, or two dtypes.
     """
-    known = {"dtype", "torch_dtype"}
-    if unknown := sorted(set(kwargs) - known):
-        raise ValueError(f"model_kwargs: {', '.join(unknown)} mean nothing to the backends here; dtype is understood")
-    wished = [value for value in kwargs.values() if value is not None]
+    if kwargs.get("device_map") not in (None, "cpu", {"": "cpu"}):
+        raise Unavailable(f"device_map={kwargs['device_map']!r} is not to be had: this version computes on the cpu")
+    if unknown := sorted(set(kwargs) - {*_DTYPES, *_SETTINGS, *_FILES, "device_map"}):
+        raise ValueError(
+            f"model_kwargs: {', '.join(unknown)} mean nothing to the backends here; "
+            f"{', '.join((_DTYPES[0], *_SETTINGS, *_FILES))} are understood"
+        )
+    settings = {name: kwargs[name] for name in _SETTINGS if kwargs.get(name) is not None}
+    wished = [kwargs[name] for name in _DTYPES if kwargs.get(name) is not None]
+    if "ov_config" in settings:
+        settings["ov_config"], hint = openvino_settings(settings["ov_config"])
+        wished += [] if hint is None else [hint]
     if len(wished) > 1 or (wished and str(dtype) != "auto"):
         raise ValueError("dtype is given more than once (dtype=, model_kwargs)")
-    return wished[0] if wished else dtype
+    return wished[0] if wished else dtype, settings
+
+
+def openvino_settings(given: Any) -> tuple[dict[str, Any], str | None]:
+    """OpenVINO's own settings, from a mapping or a JSON file of one; and the dtype, which is one of them there.
+
+    Raises:
+        ValueError: it is neither, or states what `threads` or `dtype` say here.
+    """
+    if isinstance(given, (str, os.PathLike)):
+        try:
+            given = json.loads(Path(given).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"ov_config: {given} is no readable JSON file ({error})") from error
+    if not isinstance(given, Mapping):
+        raise ValueError(f"ov_config must be a mapping, or the path of a JSON file, not {given!r}")
+    settings = {str(name): value for name, value in given.items()}
+    for name, own in (("INFERENCE_NUM_THREADS", "threads="), ("DYNAMIC_QUANTIZATION_GROUP_SIZE", 'dtype="int8"')):
+        if name in settings:
+            raise ValueError(f"ov_config: {name} is what {own} says here; leave it out")
+    hint = settings.pop("INFERENCE_PRECISION_HINT", None)
+    return settings, None if hint is None else _HINTS.get(str(hint), str(hint))
+
+
+def no_file(kwargs: Mapping[str, Any]) -> None:
+    """A cross-encoder is computed from its weights.
+
+    Raises:
+        UnsupportedModel: `model_kwargs` names a file.
+    """
+    if names := [name for name in _FILES if kwargs.get(name) and name != "export"]:
+        raise UnsupportedModel(f"model_kwargs: {', '.join(names)} are for a SentenceTransformer; leave them out")
+    if kwargs.get("export") is False:
+        raise UnsupportedModel("model_kwargs: a cross-encoder is computed from its weights; leave export=False out")
 
 
 def batching(batch_size: Any, batch_tokens: Any, truncation: Any) -> None:
@@ -79,13 +135,17 @@ def dims(wished: Any) -> int | None:
 
 
 def max_length(kwargs: Mapping[str, Any]) -> int | None:
-    """The limit that `processor_kwargs` states; other keys are refused.
+    """The limit that `processor_kwargs` states. Keys that say what is so anyway are taken, others are refused.
 
     Raises:
-        ValueError: a key that is not understood.
+        ValueError: a key that is not understood, or a value that is not to be had.
     """
-    if unknown := sorted(set(kwargs) - {"model_max_length"}):
-        raise ValueError(f"processor_kwargs: {', '.join(unknown)} is not understood; model_max_length is")
+    if unknown := sorted(set(kwargs) - {"model_max_length", *_TOKENIZING}):
+        understood = ", ".join(("model_max_length", *_TOKENIZING))
+        raise ValueError(f"processor_kwargs: {', '.join(unknown)} is not understood; {understood} are")
+    for name, (allowed, why) in _TOKENIZING.items():
+        if kwargs.get(name) not in (None, *allowed):
+            raise ValueError(f"processor_kwargs: {name}={kwargs[name]!r} is not to be had: {why}")
     return kwargs.get("model_max_length")
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from vicinal.backends import Choice, compile_graph
 from vicinal.backends.base import Arrays, Bounds, Program
 from vicinal.loading.checkpoint import check_unread
+from vicinal.loading.exported import Exported
 from vicinal.loading.modules import Parts
 from vicinal.loading.spec import Normalize, Route, StaticEmbedding
 from vicinal.loading.weights import Scope, Tensor
@@ -46,12 +47,14 @@ class Job:
         outputs: of the graph, see `networks.heads.graph`.
         bounds: of its batches.
         cut: which text of a pair loses how much.
+        tail: the tokens that a text which was cut ends in.
     """
 
     route: Route
     outputs: tuple[str, ...]
     bounds: Bounds
     cut: Cut = longest_first
+    tail: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +123,8 @@ class Engine:
             else:
                 network = first.network  # type: ignore[union-attr]
                 rows, types = network.vocab_size, network.type_vocab_size or _ANY
-                skip = first.uncounted  # type: ignore[union-attr]
-                tokenizer = TextTokenizer(file.tokenizer, rows, types, True, file.keep_end, splits, uncounted=skip)
+                skip, framed = first.uncounted, first.chat is None  # type: ignore[union-attr]
+                tokenizer = TextTokenizer(file.tokenizer, rows, types, framed, file.keep_end, splits, uncounted=skip)
             self._tokenizers[at] = tokenizer
             self._program(route, (route.output,))
         if checked:
@@ -136,9 +139,17 @@ class Engine:
             self._open()
             found = self._programs.get((route.folders, outputs))
             if found is None:
-                found = self._static(route, outputs) or compile_graph(graph(route, self._weights, outputs), self.choice)
+                found = self._static(route, outputs) or self._compiled(route, outputs)
                 self._programs[route.folders, outputs] = found
             return found
+
+    def _compiled(self, route: Route, outputs: tuple[str, ...]) -> Program:
+        build, first = graph(route, self._weights, outputs), route.modules[0]
+        if not isinstance(first, Exported):
+            return compile_graph(build, self.choice)
+        from vicinal.backends.files import compile_file
+
+        return compile_file(first, build, self.choice.dtype, self.choice.threads, self.choice.settings)
 
     def _static(self, route: Route, outputs: tuple[str, ...]) -> Program | None:
         """The short way of a plain static model, None for every other."""
@@ -158,19 +169,19 @@ class Engine:
 
         The iterator is drawn from in the caller's thread. A single window is tokenized in place.
         """
-        tokenize, limit = self._tokenizers[job.route.folders[0]], job.route.max_length
+        tokenize, given = self._tokenizers[job.route.folders[0]], (job.route.max_length, job.cut, job.tail)
         few = list(islice(texts, _WINDOW + 1))
         if len(few) <= _WINDOW:  # batches sort them
             if few:
-                yield Window(np.arange(len(few)), tokenize(few, limit, job.cut))
+                yield Window(np.arange(len(few)), tokenize(few, *given))
             return
         coming = _sorted(chain(few, texts))
         rows, portion = next(coming)
         after = next(coming, None)
         with ThreadPoolExecutor(1, "vicinal-tokenizer") as ahead:
-            current = ahead.submit(tokenize, portion, limit, job.cut)
+            current = ahead.submit(tokenize, portion, *given)
             while after is not None:
-                following = ahead.submit(tokenize, after[1], limit, job.cut)
+                following = ahead.submit(tokenize, after[1], *given)
                 yield Window(rows, current.result())
                 rows, current, after = after[0], following, next(coming, None)
             yield Window(rows, current.result())

@@ -11,25 +11,29 @@ _MODULES = {
     "bm25": "bm25s",
     "faiss": "faiss",
     "ingest": "pypdf",
+    "chat": "jinja2",
+    "onnx": "onnxruntime",
     "parquet": "pyarrow",
     "plot": "matplotlib",
     "redis": "redis",
     "torch": "torch",
     "train": "datasets",
+    "usearch": "usearch",
 }
 
 
-def require(extra: str, purpose: str) -> ModuleType:
+def require(extra: str, purpose: str, module: str | None = None) -> ModuleType:
     """Import the module that `extra` brings, or say how to get it.
 
     Args:
         extra: a name under `[project.optional-dependencies]`.
         purpose: what needs it, to begin the message with.
+        module: which one, of an extra that brings several.
 
     Raises:
         MissingExtra: it is not installed.
     """
-    module = _MODULES[extra]
+    module = module or _MODULES[extra]
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -134,7 +134,7 @@ class Model:
 
     @property
     def backend(self) -> str:
-        """What really runs: "openvino", or "numpy" for static models."""
+        """What really runs: "openvino", "onnx", or "numpy" for static models."""
         return self._engine.choice.backend
 
     def get_backend(self) -> str:

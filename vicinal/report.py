@@ -31,8 +31,8 @@ def shown(progress: bool | None) -> bool:
     return progress
 
 
-def bar(total: int, what: str = "Encoding") -> Any:
-    """A progress bar over texts."""
+def bar(total: int | None, what: str = "Encoding") -> Any:
+    """A progress bar over texts; None where it is not known how many there are."""
     from tqdm.auto import tqdm
 
     return tqdm(total=total, unit="text", desc=what, file=sys.stderr)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,16 +17,18 @@ from vicinal.arguments import NOTHING, TRUNCATIONS, OutputValue, Precision, Trun
 from vicinal.backends import choose
 from vicinal.backends.base import Bounds
 from vicinal.chunked import Long, encode_long
-from vicinal.engine import Engine, Job, portions, prompt_length
+from vicinal.engine import Engine, Job, prompt_length
 from vicinal.errors import NonFiniteEmbedding, PromptWarning, TruncationWarning, ZeroVectorWarning
 from vicinal.extras import require
+from vicinal.loading.exported import wish
 from vicinal.loading.folder import Folder
-from vicinal.loading.modules import with_prompts
+from vicinal.loading.modules import read_model, with_prompts
 from vicinal.loading.opening import open_model
 from vicinal.model import Model
 from vicinal.parallel import Parallel, checked_pool
 from vicinal.similarity import SimilarityFunction
-from vicinal.text.inputs import read, resolve_prompt, stream
+from vicinal.streams import ENCODED, Streams
+from vicinal.text.inputs import read
 from vicinal.text.tokens import HalfCharacter, Text, everything
 
 if TYPE_CHECKING:
@@ -33,13 +36,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("vicinal")
 
-_ENCODED = ("sentence_embedding",)
-DOCUMENT_PROMPTS = ("document", "passage", "corpus")
-_BATCH_TOKENS = {"openvino": 1024, "numpy": 8192}
-"""Padded tokens of a batch where the caller does not say: what kept both backends busiest (docs/benchmarks.md)."""
+_ROLE_PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
+_BATCH_TOKENS = {"openvino": 1024, "onnx": 1024, "numpy": 8192}
+"""Padded tokens of a batch where the caller does not say: what kept the backends busiest (docs/benchmarks.md)."""
 
 
-class SentenceTransformer(Parallel, Model):
+class SentenceTransformer(Streams, Parallel, Model):
     """A model that turns texts into vectors whose nearness is nearness of meaning.
 
     Args:
@@ -50,12 +52,13 @@ class SentenceTransformer(Parallel, Model):
         default_prompt_name: the prompt of a plain `encode`.
         cache_folder: of the hub; also from the environment (SENTENCE_TRANSFORMERS_HOME, HF_HUB_CACHE, HF_HOME).
         revision, token, local_files_only: as the hub has them. HF_HUB_OFFLINE=1 keeps every model off the network.
-        model_kwargs: {"dtype": ...} is understood.
+        model_kwargs: "dtype"; "file_name", "subfolder" and "export", of a file in the folder that computes the network;
+            "provider" and "provider_options" of onnx, "ov_config" of openvino (docs/backends.md).
         processor_kwargs: {"model_max_length": ...} is understood; `tokenizer_kwargs` is its older name.
-        config_kwargs: replace keys of the model's config.json.
-        backend: "auto", "openvino" or "numpy".
-        dtype: of the computation: "auto" is bfloat16 where the processor has it, else float32; or "float32",
-            "bfloat16", "int8".
+        config_kwargs: replace keys of the model's config.json; one that nothing reads is an error.
+        backend: "auto" (openvino, or numpy for a static model), "openvino", "onnx" or "numpy".
+        dtype: of the computation: "auto" is bfloat16 where processor and backend have it, else float32; or
+            "float32", "bfloat16", "int8".
         threads: processor threads; None for all that the process may use (also from VICINAL_THREADS).
         similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan".
         truncate_dim: keep so many leading dimensions.
@@ -117,9 +120,11 @@ class SentenceTransformer(Parallel, Model):
             cache_folder=cache_folder,
             local_files_only=local_files_only,
             config_kwargs=config_kwargs or {},
+            reader=partial(read_model, wish=wish(model_kwargs or {}, backend)),
         )
         spec = with_prompts(opened.parts.spec, prompts or {}, opened.supplied)
-        choice = choose(spec, backend, arguments.model_dtype(model_kwargs or {}, dtype), threads)
+        wished, settings = arguments.model_settings(model_kwargs or {}, dtype)
+        choice = choose(spec, backend, wished, threads, settings)
         super().__init__(Engine(opened.parts, choice, checked=not config_kwargs), spec, opened.located)
         self._budget = budget or _BATCH_TOKENS[choice.backend]
         self.model_card_data = model_card_data
@@ -237,13 +242,13 @@ class SentenceTransformer(Parallel, Model):
         texts, single, prefix, task = read(spec, sentences if inputs is NOTHING else inputs, prompt, prompt_name, task)
         route = spec.only or spec.route(task)
         skipped = prompt_length(self._engine, route, prefix) if prefix else 0
-        job = Job(route, _ENCODED, Bounds(batch_tokens or self._budget, batch_size, route.max_length, skipped))
+        job = Job(route, ENCODED, Bounds(batch_tokens or self._budget, batch_size, route.max_length, skipped))
         if truncate_dim is not None:
             arguments.dims(truncate_dim)
         dims = min(truncate_dim or spec.truncate_dim or route.width, route.width)
         if output_value != "sentence_embedding":
             arguments.states_only(out, precision, convert_to_tensor, normalize_embeddings, pool)
-            job = replace(job, outputs=("token_embeddings", *_ENCODED))
+            job = replace(job, outputs=("token_embeddings", *ENCODED))
             try:
                 return self._states(texts, job, output_value, single, truncation, dims)
             except HalfCharacter as error:
@@ -332,7 +337,7 @@ class SentenceTransformer(Parallel, Model):
                      *more: Any, **options: Any) -> Any:  # fmt: skip
         """`encode` with the model's prompt for queries, and its route for them where it has several."""
         if prompt_name is None and prompt is None:
-            prompt_name = self._prompt_for(("query",))
+            prompt_name = self._prompt_for("query")
         return self.encode(inputs, prompt_name, prompt, *more, **{"task": "query", **options})
 
     def encode_document(self, inputs: Any = NOTHING, prompt_name: str | None = None, prompt: str | None = None,
@@ -345,13 +350,14 @@ class SentenceTransformer(Parallel, Model):
                 see `vicinal.chunked.encode_long` for these three and their options.
         """
         if prompt_name is None and prompt is None:
-            prompt_name = self._prompt_for(DOCUMENT_PROMPTS)
+            prompt_name = self._prompt_for("document")
         if long != "truncate":
             return encode_long(self, inputs, prompt_name, prompt, *more, long=long, **{"task": "document", **options})
         return self.encode(inputs, prompt_name, prompt, *more, **{"task": "document", **options})
 
-    def _prompt_for(self, names: tuple[str, ...]) -> str | None:
-        prompts = self._spec.prompts
+    def _prompt_for(self, role: str) -> str | None:
+        """The name of the prompt for queries or for documents, None where there is none."""
+        prompts, names = self._spec.prompts, _ROLE_PROMPTS[role]
         name = next((name for name in names if prompts.get(name)), next((n for n in names if n in prompts), None))
         if name is not None and self._supplied.pop(name, None) == prompts[name]:
             report.warn(
@@ -360,48 +366,6 @@ class SentenceTransformer(Parallel, Model):
                 PromptWarning,
             )
         return name
-
-    def encode_iter(
-        self,
-        texts: Iterable[Any],
-        prompt_name: str | None = None,
-        prompt: str | None = None,
-        *,
-        task: str | None = None,
-        normalize_embeddings: bool = False,
-        truncate_dim: int | None = None,
-        batch_size: int | None = None,
-        batch_tokens: int | None = None,
-        truncation: Truncation = "warn",
-    ) -> Iterator[NDArray[np.float32]]:
-        """Vectors of an unbounded iterable of texts, in order, in constant memory.
-
-        Texts are drawn some thousands at a time, in the caller's thread. Arguments are those of `encode`.
-
-        Yields:
-            (dims,) float32 for each text.
-        """
-        arguments.batching(batch_size, batch_tokens, truncation)
-        spec = self._spec
-        prefix = resolve_prompt(spec, prompt, prompt_name)
-        route = spec.route(task)
-        skipped = prompt_length(self._engine, route, prefix)
-        job = Job(route, _ENCODED, Bounds(batch_tokens or self._budget, batch_size, route.max_length, skipped))
-        dims = min(arguments.dims(truncate_dim) or spec.truncate_dim or route.width, route.width)
-        return self._stream(stream(texts, prefix, 1024), job, dims, normalize_embeddings, truncation)
-
-    def _stream(
-        self, texts: Iterator[Text], job: Job, dims: int, normalize: bool, truncation: Truncation
-    ) -> Iterator[NDArray[np.float32]]:
-        done = 0
-        for portion in portions(texts):
-            vectors = np.empty((len(portion), dims), np.float32)
-            try:
-                self._fill(vectors, portion, job, normalize, truncation, False, done)
-            except HalfCharacter as error:
-                raise report.half_character(error.text, portion, done) from None
-            yield from vectors
-            done += len(portion)
 
     def _states(
         self, texts: Sequence[Text], job: Job, output_value: str | None, single: bool, truncation: Truncation, dims: int

@@ -13,6 +13,7 @@ import openvino.opset13 as op
 import pytest
 from numpy.typing import NDArray
 
+from vicinal.backends import onnx as onnx_backend
 from vicinal.backends import openvino as backend
 from vicinal.backends.base import Ops, Unary
 from vicinal.backends.numpy import NumpyOps
@@ -232,6 +233,22 @@ def on_openvino(build: Callable[..., Any], *arrays: Array, precision: str = "f32
     return np.array(result)
 
 
+def on_onnx(build: Callable[..., Any], *arrays: Array) -> Array:
+    """The same in ONNX Runtime."""
+    kinds = {"f": "F32", "i": "I32", "b": "BOOL"}
+    ops = onnx_backend.OnnxOps()
+    names = [f"x{i}" for i in range(len(arrays))]
+    inputs = [
+        onnx_backend.onnx.helper.make_tensor_value_info(
+            name, onnx_backend.element(kinds[a.dtype.kind]), [None] * a.ndim
+        )
+        for name, a in zip(names, arrays, strict=True)
+    ]
+    output = build(ops, *(onnx_backend.Node(ops, name) for name in names))
+    program = onnx_backend.session(ops, inputs, {"y": output}, 1)
+    return program.start(dict(zip(names, arrays, strict=True)), True).result()["y"]
+
+
 def assert_close(found: Array, wanted: Array, tolerance: float) -> None:
     assert found.dtype == np.float32
     assert found.shape == wanted.shape
@@ -248,6 +265,13 @@ def test_openvino_is_numpy(case: Case) -> None:
     with np.errstate(all="ignore"):
         wanted = case.build(NumpyOps(), *case.arrays)
     assert_close(on_openvino(case.build, *case.arrays), wanted, case.tolerance)
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS_OF_CASES)
+def test_onnx_is_numpy(case: Case) -> None:
+    with np.errstate(all="ignore"):
+        wanted = case.build(NumpyOps(), *case.arrays)
+    assert_close(on_onnx(case.build, *case.arrays), wanted, case.tolerance)
 
 
 class Recorder:
@@ -281,7 +305,7 @@ def test_every_activation_has_a_case() -> None:
     assert {case.what for case in CASES if case.primitive == "unary"} == set(get_args(Unary))
 
 
-@pytest.mark.parametrize("ops", [NumpyOps, backend.OpenVinoOps])
+@pytest.mark.parametrize("ops", [NumpyOps, backend.OpenVinoOps, onnx_backend.OnnxOps])
 def test_backends_have_every_primitive_with_the_same_parameters(ops: type[Any]) -> None:
     for name in primitives():
         wanted = inspect.signature(getattr(Ops, name)).parameters
@@ -300,6 +324,7 @@ def test_arithmetic_between_handles() -> None:
     ).reshape(X.shape)
     assert_close(build(NumpyOps(), X, Y), wanted, 1e-5)
     assert_close(on_openvino(build, X, Y), wanted, 1e-5)
+    assert_close(on_onnx(build, X, Y), wanted, 1e-5)
 
 
 def test_a_tensor_is_one_constant_over_its_own_memory() -> None:

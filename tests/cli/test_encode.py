@@ -14,6 +14,7 @@ import pytest
 
 from tests.cli.conftest import FAQ
 from vicinal import SentenceTransformer
+from vicinal.store.vectors.reading import load_vectors
 
 Run = Callable[..., Any]
 TEXTS = ["first text", "", "a third one: naïve", "first text"]
@@ -195,3 +196,59 @@ def test_memory_does_not_grow_with_the_input(run: Run, tmp_path: Path) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 4e6
+
+
+def test_a_folder(run: Run, tmp_path: Path, bundled: SentenceTransformer) -> None:
+    texts = [f"text number {i}" for i in range(2500)]
+    (tmp_path / "in.txt").write_text("\n".join(texts) + "\n")
+    for name, options in (("vectors", ()), ("with.texts", ("--shards", "parquet"))):
+        out = tmp_path / name
+        if "." in name:
+            out.mkdir()
+        for _ in range(2):  # the second time nothing is to do
+            result = run("encode", tmp_path / "in.txt", "-o", out, *options, "--as", "query")
+            assert result.exit_code == 0
+            assert result.stderr.startswith(f"2500 vectors of 256 dimensions in {out}, by vicinal-static-en in ")
+        found = load_vectors(out, bundled)
+        np.testing.assert_allclose(np.asarray(found), bundled.encode_query(texts), atol=1e-6)
+        manifest = json.loads((out / "manifest.json").read_text())
+        assert manifest["source"] == [str(tmp_path / "in.txt")]
+        assert (manifest["task"], manifest["prompt"]) == ("query", "")
+        before = {path: path.read_bytes() for path in out.iterdir()}
+        bundled.encode_to(out, texts, task="query", format=manifest["format"])  # the same, from Python
+        assert {path: path.read_bytes() for path in out.iterdir()} == before
+    summary = json.loads(
+        run("encode", tmp_path / "in.txt", "-o", tmp_path / "vectors", "--as", "query", "--json").stdout
+    )
+    assert (summary["rows"], summary["dims"], summary["as"]) == (2500, 256, "query")
+
+
+def test_a_folder_of_other_texts(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("a text\n" * 10)
+    assert run("encode", tmp_path / "in.txt", "-o", tmp_path / "out").exit_code == 0
+    (tmp_path / "in.txt").write_text("another text\n" * 10)
+    result = run("encode", tmp_path / "in.txt", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: rows 0 to 9 are not the texts")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    result = run("encode", tmp_path / "in.txt", "-o", tmp_path / "other")
+    assert (
+        result.stderr
+        == f"error: {tmp_path}/other: the folder holds 'file' and no manifest.json: take an empty or a new one\n"
+    )
+
+
+def test_messages_of_a_folder_name_places(
+    run: Run, tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vicinal.store.vectors.encoding.SHARD_ROWS", 1300)
+    (tmp_path / "in.txt").write_text("short\n" * 2500 + "king " * 100 + "\n")
+    call = ("encode", tmp_path / "in.txt", "--model", small, "--backend", "numpy")
+    warned = run(*call, "-o", tmp_path / "a")
+    assert warned.exit_code == 0
+    assert f"{tmp_path}/in.txt:2501 (102 tokens)" in warned.stderr.splitlines()[0]
+    failed = run(*call, "-o", tmp_path / "b", "--truncation", "error")
+    assert failed.exit_code == 1
+    assert f"{tmp_path}/in.txt:2501 (102 tokens)" in failed.stderr
+    assert len(json.loads((tmp_path / "b" / "shards.jsonl").read_text())) == 4

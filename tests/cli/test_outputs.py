@@ -21,17 +21,6 @@ MATRICES = hnp.arrays(np.float32, st.tuples(st.integers(0, 9), st.integers(1, 5)
 
 
 @settings(deadline=None)
-@given(st.integers(0, 2**63), st.integers(1, 2**31))
-def test_npy_header_is_what_numpy_reads(rows: int, dims: int) -> None:
-    raw = outputs.npy_header(rows, dims)
-    assert len(raw) == 128
-    file = io.BytesIO(raw)
-    assert np.lib.format.read_magic(file) == (1, 0)
-    assert np.lib.format.read_array_header_1_0(file) == ((rows, dims), False, np.dtype("<f4"))
-    assert file.tell() == 128
-
-
-@settings(deadline=None)
 @given(MATRICES, st.integers(1, 4))
 def test_npy_in_portions(vectors: np.ndarray, step: int) -> None:
     file = io.BytesIO()

@@ -309,7 +309,7 @@ def test_a_pickle_beside_safetensors_is_not_opened(folder: Path) -> None:
     assert not (folder / "ran").exists()
 
 
-@pytest.mark.parametrize("backend", ["openvino", "numpy"])
+@pytest.mark.parametrize("backend", ["openvino", "onnx", "numpy"])
 def test_a_token_that_only_a_text_brings_up(folder: Path, backend: str) -> None:
     """A row beyond the table must not be read: some runtimes give zeros for it."""
     tokenizer(lambda t: t["model"]["vocab"].update(zebra=5000))(folder)
@@ -317,7 +317,7 @@ def test_a_token_that_only_a_text_brings_up(folder: Path, backend: str) -> None:
         SentenceTransformer(folder, backend=backend).encode(["red", "zebra"])
 
 
-@pytest.mark.parametrize("backend", ["openvino", "numpy"])
+@pytest.mark.parametrize("backend", ["openvino", "onnx", "numpy"])
 def test_a_static_models_token_beyond_the_table(tmp_path: Path, backend: str) -> None:
     folder = tiny.write_static(tmp_path / "static")
 

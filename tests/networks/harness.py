@@ -44,7 +44,7 @@ from vicinal.text.tokens import Tokens
 
 Array = NDArray[Any]
 
-BACKENDS = ("numpy", "openvino")
+BACKENDS = ("numpy", "openvino", "onnx")
 CLOSE = 3e-5
 """Of the largest number: what float32 may be off from float64."""
 SEEN = 3 * CLOSE

@@ -17,22 +17,27 @@ from vicinal.loading.weights import Scope, Tensor
 from vicinal.networks.heads import graph
 
 Array = NDArray[Any]
-BACKENDS = ("numpy", "openvino")
+BACKENDS = ("numpy", "openvino", "onnx")
 CLOSE = 3e-5
 """Of the largest number; the planted faults are ten times as large and more."""
 LENGTHS = (23, 1, 17, 9)
 VOCABULARY = 101
 
 
-def model(config: Mapping[str, Any], seed: int = 0) -> Any:
+def model(config: Mapping[str, Any], seed: int = 0, kind: str = "AutoModel") -> Any:
     """The peer's model of a `config.json`, with weights spread so that norms, masks and windows matter."""
     import torch
-    from transformers import AutoConfig, AutoModel
+    import transformers
 
     torch.set_num_threads(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = AutoModel.from_config(AutoConfig.for_model(**config), attn_implementation="eager").eval().float()
+        stated, found = transformers.AutoConfig.for_model(**config), getattr(transformers, kind)
+        made = (
+            (found.from_config(stated, attn_implementation="eager") if kind.startswith("Auto") else found(stated))
+            .eval()
+            .float()
+        )
     spread(made, seed)
     return made
 

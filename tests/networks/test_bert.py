@@ -19,7 +19,7 @@ from vicinal.networks import bert, find, known
 from vicinal.networks.heads import graph
 
 Array = NDArray[Any]
-BACKENDS = ("openvino", "numpy")
+BACKENDS = ("openvino", "onnx", "numpy")
 CLOSE = 1e-5
 """Of the largest number, what float32 may be off from float64; the planted faults are tens of times as large."""
 LENGTHS = (7, 1, 5)

@@ -56,6 +56,14 @@ CASES = [*((config, mode, True) for config, mode in KINDS), (*KINDS[3], False)]
 
 
 @pytest.mark.parametrize(("config", "mode", "half"), CASES, ids=[f"{c['model_type']}-{half}" for c, _, half in CASES])
+def test_onnx_int8_is_near_float32(config: dict[str, Any], mode: str, half: bool) -> None:
+    wanted = vectors(config, mode, "onnx", "float32", half)
+    found = vectors(config, mode, "onnx", "int8", half)
+    assert (found * wanted).sum(1).min() > 0.997
+    assert not np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(("config", "mode", "half"), CASES, ids=[f"{c['model_type']}-{half}" for c, _, half in CASES])
 def test_near_float32(config: dict[str, Any], mode: str, half: bool) -> None:
     wanted = vectors(config, mode, "numpy", "float32", half)
     exact = vectors(config, mode, "openvino", "float32", half)

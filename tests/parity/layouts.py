@@ -28,8 +28,15 @@ QWEN_WORDS = (
 )
 
 
-def byte_bpe(texts: Sequence[str], special: Sequence[str], words: str | None, nfc: bool = True) -> Tokenizer:
-    """BPE over bytes: of Qwen and Llama 3 where words are split by an expression, else of GPT-2 and ModernBERT."""
+def byte_bpe(
+    texts: Sequence[str], special: Sequence[str], words: str | None, nfc: bool = True, first: Sequence[str] = ()
+) -> Tokenizer:
+    """BPE over bytes: of Qwen and Llama 3 where words are split by an expression, else of GPT-2 and ModernBERT.
+
+    Args:
+        special: come last in the vocabulary.
+        first: special tokens that it begins with.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC() if nfc else None
     if words is None:
@@ -39,7 +46,10 @@ def byte_bpe(texts: Sequence[str], special: Sequence[str], words: str | None, nf
         split = pre_tokenizers.Split(Regex(words), "isolated")
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, by_bytes])
     trainer = trainers.BpeTrainer(
-        vocab_size=500, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=500,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+        special_tokens=list(first),
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.decoder = decoders.ByteLevel()
@@ -70,30 +80,43 @@ def pieces_bpe(texts: Sequence[str], special: Sequence[str], unknown: str, gemma
     return tokenizer
 
 
-def word_pieces(texts: Sequence[str]) -> Tokenizer:
-    """BERT's, uncased."""
+def word_pieces(texts: Sequence[str], before: Sequence[str] = (), after: Sequence[str] = ()) -> Tokenizer:
+    """BERT's, uncased; MPNet's has special tokens of its own before and after."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    special = [*before, "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     trainer = trainers.WordPieceTrainer(vocab_size=700, special_tokens=special, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in after])
     tokenizer.post_processor = framed(tokenizer, "[CLS]", "[SEP]")
     return tokenizer
 
 
-def unigram(texts: Sequence[str]) -> Tokenizer:
+def unigram(
+    texts: Sequence[str], special: Sequence[str] = ("<s>", "<pad>", "</s>", "<unk>"), unknown: str = "<unk>"
+) -> Tokenizer:
     """XLM-RoBERTa's."""
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    special = ["<s>", "<pad>", "</s>", "<unk>"]
     trainer = trainers.UnigramTrainer(
-        vocab_size=600, special_tokens=special, unk_token="<unk>", show_progress=False, shrinking_factor=0.5
+        vocab_size=600, special_tokens=list(special), unk_token=unknown, show_progress=False, shrinking_factor=0.5
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.decoder = decoders.Metaspace()
-    tokenizer.post_processor = framed(tokenizer, "<s>", "</s>")
+    if {"<s>", "</s>"} <= set(special):
+        tokenizer.post_processor = framed(tokenizer, "<s>", "</s>")
+    return tokenizer
+
+
+def sentence_pieces(texts: Sequence[str], special: Sequence[str], unknown: str) -> Tokenizer:
+    """A Unigram as XLM-RoBERTa and T5 have it: words split at blanks, each with its mark; no normaliser."""
+    tokenizer = unigram(texts, special, unknown)
+    tokenizer.normalizer = None
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="always")]
+    )
     return tokenizer
 
 

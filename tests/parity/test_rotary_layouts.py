@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import warnings
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from tests.networks.rotary_reference import model
 from tests.networks.test_rotary_bert import gte_names, nomic_names
+from tests.parity.compare import TINY, Made, alike, named, near, ours, peer, same_ids, weights
 from tests.parity.layouts import (
     QWEN_WORDS,
     byte_bpe,
@@ -26,87 +23,10 @@ from tests.parity.layouts import (
     write,
     write_json,
 )
-from vicinal import SentenceTransformer
+from vicinal import CrossEncoder
 from vicinal.errors import ModelWarning, PromptWarning, ZeroVectorWarning
 
-CLOSE = 3e-5
 WEB_SEARCH = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery: "
-TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 37}
-
-
-@pytest.fixture(scope="module")
-def texts(reference_rows: list[dict[str, Any]]) -> list[str]:
-    """Writing systems, accents, controls, special tokens' names, blanks, plain English: up to some hundred tokens."""
-    kinds = ("writing", "accents", "control", "special", "blank", "technical")
-    rows = [row["text"] for row in reference_rows if row["kind"] in kinds and len(row["text"]) < 120]
-    books = [row["text"] for row in reference_rows if row["kind"] == "books"]
-    return [*rows[::2], *books[:12], "the " * 45]
-
-
-@pytest.fixture(scope="module")
-def corpus(reference_rows: list[dict[str, Any]]) -> list[str]:
-    return [row["text"] for row in reference_rows if row["kind"] in ("writing", "books", "accents")]
-
-
-Made = Mapping[str, Any]
-
-
-def weights(config: Made, prefix: str = "", dtype: str = "float32", **renamed: Any) -> dict[str, Any]:
-    """Random tensors for a configuration that `transformers` knows."""
-    import torch
-
-    made = model(config, seed=3).to(getattr(torch, dtype)).state_dict()
-    return {prefix + name: tensor.contiguous() for name, tensor in made.items()}
-
-
-def named(tensors: Mapping[str, Any], names: Callable[[Any], Any]) -> dict[str, Any]:
-    import torch
-
-    return {name: torch.from_numpy(array) for name, array in names({k: v.numpy() for k, v in tensors.items()}).items()}
-
-
-def peer(folder: Path, side: str | None = None) -> Any:
-    """The folder in sentence-transformers, which pads on a side."""
-    from sentence_transformers import SentenceTransformer as Peer
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        loaded = Peer(str(folder), device="cpu", model_kwargs={"dtype": "float32", "attn_implementation": "eager"})
-    if side:
-        loaded.tokenizer.padding_side = side
-    return loaded
-
-
-def ours(folder: Path, backend: str = "openvino", **options: Any) -> SentenceTransformer:
-    return SentenceTransformer(str(folder), backend=backend, dtype="float32", **options)
-
-
-def near(found: Any, wanted: Any) -> None:
-    assert found.shape == wanted.shape
-    assert np.abs(found - wanted).max() <= CLOSE * np.abs(wanted).max()
-
-
-def same_ids(found: SentenceTransformer, wanted: Any, texts: Sequence[str]) -> None:
-    """The ids that the peer's tokenizer gives each text by itself."""
-    limit = found.max_seq_length
-    for text in texts:
-        ids = wanted.tokenizer(text, truncation=True, max_length=limit)["input_ids"]
-        assert found.tokenize([text])["input_ids"][0].tolist() == ids, repr(text)
-
-
-def alike(folder: Path, texts: Sequence[str], **options: Any) -> SentenceTransformer:
-    """Ids, vectors, queries and documents, on both sides of padding and on both backends."""
-    found, wanted = ours(folder, **options), peer(folder)
-    same_ids(found, wanted, texts)
-    for side in ("right", "left"):
-        wanted.tokenizer.padding_side = side
-        near(found.encode(texts), wanted.encode(texts, batch_size=11))
-    cut = ["words without an end " * 60]
-    near(found.encode(cut, truncation="ignore"), wanted.encode(cut))
-    few = texts[::9]
-    near(ours(folder, "numpy", **options).encode(few), wanted.encode(few))
-    assert found.max_seq_length == wanted.max_seq_length
-    return found
 
 
 # ---- the layouts ---------------------------------------------------------------------------------------------------
@@ -252,6 +172,43 @@ def gte(folder: Path, corpus: list[str], english: bool) -> tuple[Path, Made]:
 def test_gte(tmp_path: Path, texts: list[str], corpus: list[str], english: bool) -> None:
     native, config = gte(tmp_path / "native", corpus, english)
     near(ours(in_own_words(native, "own", config)).encode(texts), alike(native, texts).encode(texts))
+
+
+def test_gte_multilingual_reranker(tmp_path: Path, texts: list[str], corpus: list[str]) -> None:
+    """gte-multilingual-reranker-base, in the spelling of the code that it came with and in that of `transformers`."""
+    from safetensors.torch import save_file
+    from sentence_transformers import CrossEncoder as Peer
+
+    native, own = gte(tmp_path / "native", corpus, english=False)
+    for name in ("modules.json", "sentence_bert_config.json"):
+        (native / name).unlink()
+    described = json.loads((native / "config.json").read_text()) | {"id2label": {"0": "LABEL_0"}}
+    config = described | {"architectures": ["GteForSequenceClassification"]}
+    write_json(native / "config.json", config)
+    words = json.loads((native / "tokenizer_config.json").read_text())
+    write_json(native / "tokenizer_config.json", {**words, "model_input_names": ["input_ids", "attention_mask"]})
+    made = weights(config, kind="AutoModelForSequenceClassification")
+    save_file(made, native / "model.safetensors", metadata={"format": "pt"})
+    folder = in_own_words(native, "own", {**own, "architectures": ["NewForSequenceClassification"],
+                                          "id2label": {"0": "LABEL_0"}})  # fmt: skip
+    body = {name.removeprefix("gte."): tensor for name, tensor in made.items() if name.startswith("gte.")}
+    pooler = {name: body.pop(name) for name in list(body) if name.startswith("pooler.")}
+    tensors = {f"new.{name}": tensor for name, tensor in {**named(body, gte_names), **pooler}.items()}
+    tensors |= {name: tensor for name, tensor in made.items() if name.startswith("classifier.")}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    tokenizer = Tokenizer.from_file(str(native / "tokenizer.json"))
+    tokenizer.post_processor = framed(tokenizer, "<s>", "</s>", types=False)
+    for place in (native, folder):
+        tokenizer.save(str(place / "tokenizer.json"))
+    pairs = list(zip(texts, reversed(texts), strict=True))
+    wanted = Peer(str(native), device="cpu", model_kwargs={"dtype": "float32"}).predict(pairs, batch_size=9)
+    for place in (native, folder):
+        found = CrossEncoder(place, dtype="float32")
+        near(found.predict(pairs, truncation="ignore"), wanted)
+        found.save(tmp_path / f"{place.name}-saved")
+        near(
+            CrossEncoder(tmp_path / f"{place.name}-saved", dtype="float32").predict(pairs, truncation="ignore"), wanted
+        )
 
 
 def qwen_words(tokenizer: Tokenizer, **more: Any) -> dict[str, Any]:

@@ -187,5 +187,5 @@ def test_a_stream_names_the_row() -> None:
     with pytest.raises(InvalidInput, match="a set has no order"):
         list(stream({"a"}, "", 4))
     for single in ("a", {"text": "a"}):
-        with pytest.raises(InvalidInput, match="encode_iter takes an iterable of texts; for a single text use encode"):
+        with pytest.raises(InvalidInput, match="a stream is an iterable of texts; for a single text use encode"):
             list(stream(single, "", 4))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 from vicinal.backends.base import Build, Program
 from vicinal.errors import Unavailable
+from vicinal.loading.exported import Exported
 from vicinal.loading.spec import Spec, StaticEmbedding
 
-Backend = Literal["openvino", "numpy"]
+Backend = Literal["openvino", "onnx", "numpy"]
 Dtype = Literal["float32", "bfloat16", "int8"]
 
 _DTYPES: dict[str, Dtype] = {
@@ -20,54 +22,102 @@ _DTYPES: dict[str, Dtype] = {
     "int8": "int8",
 }  # fmt: skip
 
+_SETTINGS: Mapping[str, tuple[str, ...]] = {
+    "openvino": ("ov_config",),
+    "onnx": ("provider", "provider_options"),
+    "numpy": (),
+}
+"""What each backend is told beside dtype and threads."""
+_PROVIDER = "CPUExecutionProvider"
+"""The one whose numbers are those of the other backends."""
+
 
 @dataclass(frozen=True)
 class Choice:
     """What really runs.
 
     Attributes:
-        backend: "openvino", or "numpy" for static models.
+        backend: "openvino", "onnx", or "numpy" for static models.
         dtype: of the products.
         threads: processor threads.
+        settings: of the backend's own: `provider`, `provider_options` (onnx), `ov_config` (openvino).
     """
 
     backend: Backend
     dtype: Dtype
     threads: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def choose(spec: Spec, backend: str, dtype: object, threads: int | None) -> Choice:
+def choose(
+    spec: Spec, backend: str, dtype: object, threads: int | None, settings: Mapping[str, Any] | None = None
+) -> Choice:
     """Settle what runs a model; "auto" takes the fastest that is faithful, a wish that cannot be met is an error.
 
     Args:
-        backend: "auto", "openvino" or "numpy".
+        backend: "auto", "openvino", "onnx" or "numpy".
         dtype: "auto" (bfloat16 where the processor has it, else float32), or by name.
         threads: None for every processor that this process may use.
+        settings: of a backend's own, which it must know.
 
     Raises:
-        Unavailable: the backend or dtype is not to be had here. ValueError: no such name.
+        Unavailable: the backend, dtype or provider is not to be had here. ValueError: no such name, or a setting that
+            means nothing to the backend. MissingExtra: the backend is not installed.
     """
-    static = all(isinstance(route.modules[0], StaticEmbedding) for route in spec.routes.values())
-    if backend in ("torch", "onnx"):
-        raise Unavailable(f'backend="{backend}" is not in this version of vicinal; use "openvino" or "auto"')
-    if backend not in ("auto", "openvino", "numpy"):
-        raise ValueError(f'backend must be "auto", "openvino" or "numpy", not {backend!r}')
-    chosen: Backend = "numpy" if backend == "numpy" or (backend == "auto" and static) else "openvino"
+    firsts = [route.modules[0] for route in spec.routes.values()]
+    static = all(isinstance(first, StaticEmbedding) for first in firsts)
+    if backend == "torch":
+        raise Unavailable('backend="torch" is not in this version of vicinal; use "openvino" or "auto"')
+    if backend not in ("auto", *_SETTINGS):
+        raise ValueError(f'backend must be "auto", "openvino", "onnx" or "numpy", not {backend!r}')
+    file = next((first for first in firsts if isinstance(first, Exported)), None)
+    usual = "numpy" if static else "openvino" if file is None else file.kind
+    chosen = cast(Backend, usual if backend == "auto" else backend)
     count = available_threads() if threads is None else threads
     if type(count) is not int or count < 1:
         raise ValueError(f"threads must be a positive integer, not {threads!r}")
-    return Choice(chosen, _dtype(chosen, dtype), count)
+    return Choice(chosen, _dtype(chosen, dtype, file), count, _checked(chosen, settings or {}))
 
 
-def _dtype(backend: Backend, dtype: object) -> Dtype:
+def _checked(backend: Backend, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings that are given, each of which the backend must know."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    for name in given:
+        if name not in _SETTINGS[backend]:
+            owners = [f'backend="{other}"' for other, names in _SETTINGS.items() if name in names]
+            raise ValueError(f"{name} means nothing to the {backend} backend; it is for {' or '.join(owners)}")
+    if "provider_options" in given and "provider" not in given:
+        raise ValueError("provider_options are given without the provider that they are for")
+    if backend == "onnx":
+        from vicinal.backends.onnx import provider_name
+
+        provider_name(given.get("provider"))
+    return given
+
+
+def _dtype(backend: Backend, dtype: object, file: Exported | None = None) -> Dtype:
+    """The dtype that is asked for, if the backend has it; a file's own where the network is one."""
+    if file is not None:
+        from vicinal.backends.files import stored_dtype
+
+        stored = stored_dtype(file.file)
+        if stored == "int8" and str(dtype) == "auto":
+            return "int8"
+        if str(dtype) != "auto" and (stored == "int8") != (str(dtype) == "int8"):
+            raise Unavailable(f"{file.file} has products of {stored}, not {dtype}: leave dtype to the file")
     if str(dtype) != "auto":
         named = _DTYPES.get(str(dtype))
         if named is None:
             raise ValueError(f'dtype must be "auto", "float32", "bfloat16" or "int8", not {dtype!r}')
         if backend == "numpy" and named != "float32":
             raise Unavailable(f'the numpy backend computes in float32, not {named}: use dtype="auto" or "float32"')
+        if backend == "onnx" and named == "bfloat16":
+            raise Unavailable(
+                "the onnx backend computes in float32 or int8, not bfloat16, which ONNX Runtime has no products for on "
+                'a processor: use dtype="float32", "int8", or backend="openvino"'
+            )
         return named
-    if backend == "numpy":
+    if backend != "openvino":
         return "float32"
     from vicinal.backends.openvino import has_bfloat16
 
@@ -80,9 +130,13 @@ def compile_graph(build: Build, choice: Choice) -> Program:
         from vicinal.backends import numpy as numpy_backend
 
         return numpy_backend.compile_graph(build)
+    if choice.backend == "onnx":
+        from vicinal.backends import onnx
+
+        return onnx.compile_graph(build, choice.dtype, choice.threads, **choice.settings)
     from vicinal.backends import openvino
 
-    return openvino.compile_graph(build, choice.dtype, choice.threads)
+    return openvino.compile_graph(build, choice.dtype, choice.threads, **choice.settings)
 
 
 def numerics(choice: Choice) -> str:
@@ -91,12 +145,21 @@ def numerics(choice: Choice) -> str:
     In float32 the backends agree to about 1e-5 of a vector's length and count as one. Every other dtype is the
     backend's own, and so is the way in which it quantises.
     """
+    own = {name: value for name, value in choice.settings.items() if name != "provider" or value != _PROVIDER}
+    return f"{_products(choice)} {sorted(own.items())}" if own else _products(choice)
+
+
+def _products(choice: Choice) -> str:
     if choice.dtype == "float32":
         return "float32"
     if choice.backend == "openvino":
-        from vicinal.backends.openvino import recipe
+        from vicinal.backends import openvino
 
-        return f"openvino {recipe(choice.dtype)}"
+        return f"openvino {openvino.recipe(choice.dtype)}"
+    if choice.backend == "onnx":
+        from vicinal.backends import onnx
+
+        return f"onnx {onnx.recipe(choice.dtype)}"
     return f"{choice.backend} {choice.dtype}"
 
 

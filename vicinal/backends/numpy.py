@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.backends.base import Arrays, Bounds, Build, Pending, Unary
+from vicinal.backends.base import Arrays, Bounds, Build, Done, Pending, Unary
 from vicinal.loading.weights import Tensor
 from vicinal.text.batches import padded
 from vicinal.text.tokens import Tokens
@@ -117,17 +116,6 @@ _UNARY: Mapping[str, Any] = {
 }
 
 
-@dataclass(eq=False)
-class _Done:
-    arrays: Arrays
-
-    def abandon(self) -> None:
-        pass
-
-    def result(self) -> Arrays:
-        return self.arrays
-
-
 class _Recorder(dict[str, Any]):
     """Feeds by name; remembers which were read."""
 
@@ -149,7 +137,7 @@ class NumpyProgram:
         self._build, self._ops, self.inputs = build, NumpyOps(), inputs
 
     def start(self, feeds: Arrays, wait: bool) -> Pending:
-        return _Done(self._build(self._ops, feeds))
+        return Done(self._build(self._ops, feeds))
 
 
 _AT_ONCE = 4096
@@ -192,14 +180,23 @@ class StaticProgram:
         if self._normalize:
             norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
             vectors /= np.maximum(norms, np.float32(1e-12))[:, None]
-        return _Done({"sentence_embedding": vectors})
+        return Done({"sentence_embedding": vectors})
 
 
 def compile_graph(build: Build) -> NumpyProgram:
     """The program of a graph; one dry run on a one-token text tells which inputs it reads."""
+    return NumpyProgram(build, inputs_read(build))
+
+
+def inputs_read(build: Build, **others: NDArray[Any]) -> frozenset[str]:
+    """Which inputs a graph reads, by a dry run on a one-token text.
+
+    Args:
+        others: inputs beside those of every graph.
+    """
     one = np.zeros((1, 1), np.int32)
     feeds = _Recorder()
     feeds.update(ids=one, types=one, positions=one, mask=one == 0, pool=one == 0)
-    feeds.update(index=one[0], first=one[0], last=one[0])
+    feeds.update(index=one[0], first=one[0], last=one[0], **others)
     build(NumpyOps(), feeds)
-    return NumpyProgram(build, frozenset(feeds.read))
+    return frozenset(feeds.read)

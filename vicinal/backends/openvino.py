@@ -260,16 +260,14 @@ class _Running:
             self.result()
 
 
-def compile_graph(build: Build, dtype: Literal["float32", "bfloat16", "int8"], threads: int) -> OpenVinoProgram:
-    """Lower a graph to OpenVINO and compile it for the CPU.
+def configuration(dtype: str, threads: int, own: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """OpenVINO's settings for a dtype.
 
     Args:
-        dtype: of the products; inputs, outputs and sums of products are float32 everywhere. int8 keeps the weights in
-            int8 and quantises the activations as they come, the rest in bfloat16 where the processor has it.
-        threads: processor threads to use.
+        own: the user's, which go before.
 
     Raises:
-        Unavailable: the processor has no bfloat16.
+        Unavailable: the processor has no bfloat16, or OpenVINO does not know one of the user's settings.
     """
     if dtype == "bfloat16" and not has_bfloat16():
         name = core().get_property("CPU", "FULL_DEVICE_NAME")
@@ -277,18 +275,43 @@ def compile_graph(build: Build, dtype: Literal["float32", "bfloat16", "int8"], t
             f'dtype="bfloat16" needs a processor that computes with it (AVX-512 BF16 or AMX); {name} does not. '
             'Use dtype="float32", or "auto".'
         )
-    ops = OpenVinoOps(int8=dtype == "int8")
-    inputs = _Inputs()
-    outputs = build(ops, inputs)
-    results = [op.result(node) for node in outputs.values()]
-    model = ov.Model(results, list(inputs.values()), "vicinal")
+    known = core().get_property("CPU", "SUPPORTED_PROPERTIES")
+    if unknown := [name for name in own or {} if known.get(name) != "RW"]:
+        settable = ", ".join(sorted(name for name, access in known.items() if access == "RW"))
+        raise Unavailable(f"ov_config: OpenVINO lets nobody set {', '.join(unknown)} here, but {settable}")
     half = dtype == "bfloat16" or (dtype == "int8" and has_bfloat16())
-    config = {
+    return {
         "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": max(1, threads // 8),
         "ENABLE_CPU_PINNING": False,
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP if dtype == "int8" else 0,
+        **(own or {}),
     }
+
+
+def compile_graph(
+    build: Build,
+    dtype: Literal["float32", "bfloat16", "int8"],
+    threads: int,
+    ov_config: Mapping[str, Any] | None = None,
+) -> OpenVinoProgram:
+    """Lower a graph to OpenVINO and compile it for the CPU.
+
+    Args:
+        dtype: of the products; inputs, outputs and sums of products are float32 everywhere. int8 keeps the weights in
+            int8 and quantises the activations as they come, the rest in bfloat16 where the processor has it.
+        threads: processor threads to use.
+        ov_config: settings of OpenVINO's own, by name.
+
+    Raises:
+        Unavailable: the processor has no bfloat16, or a setting is not known.
+    """
+    config = configuration(dtype, threads, ov_config)
+    ops = OpenVinoOps(int8=dtype == "int8")
+    inputs = _Inputs()
+    outputs = build(ops, inputs)
+    results = [op.result(node) for node in outputs.values()]
+    model = ov.Model(results, list(inputs.values()), "vicinal")
     compiled = core().compile_model(model, "CPU", config)
     return OpenVinoProgram(compiled, ops.kept, frozenset(inputs), cast(tuple[str, ...], tuple(outputs)))

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 import vicinal
 from vicinal.cli import terminal
+from vicinal.cli.cache import cache
 from vicinal.cli.encode import encode
 from vicinal.cli.evaluate import evaluate
 from vicinal.cli.golden import golden
@@ -106,4 +107,5 @@ def program(
 for command in (encode, search, similarity, info, pack, golden, tune):
     app.command()(command)
 app.command("eval")(evaluate)
+app.add_typer(cache, name="cache")
 app.add_typer(index_group, name="index")

@@ -27,6 +27,7 @@ class Backend(str, Enum):
 
     auto = "auto"
     openvino = "openvino"
+    onnx = "onnx"
     numpy = "numpy"
 
 
@@ -60,7 +61,8 @@ DtypeOption = Annotated[
     ),
 ]  # fmt: skip
 BackendOption = Annotated[
-    Backend, typer.Option("--backend", metavar="auto|openvino|numpy", help="What computes; auto takes the fastest.")
+    Backend,
+    typer.Option("--backend", metavar="auto|openvino|onnx|numpy", help="What computes; auto takes the fastest."),
 ]
 Threads = Annotated[
     int | None,

@@ -3,65 +3,22 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import typer
 
 from vicinal.extras import require
+from vicinal.store.vectors.formats import Npy, Parquet, Writer
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-
-class Writer(Protocol):
-    """A file format for vectors, in portions.
-
-    Args:
-        file: that is written to.
-        dims: of every vector.
-        facts: about them, for formats that have room.
-    """
-
-    def __init__(self, file: BinaryIO, dims: int, facts: Mapping[str, str]) -> None: ...
-
-    def add(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> None:
-        """Write (n, dims) vectors of n texts."""
-
-    def finish(self) -> None:
-        """Write what can only be known at the end."""
-
-
-class Npy:
-    """NumPy's .npy, (rows, dims) little-endian float32: the vectors alone."""
-
-    def __init__(self, file: BinaryIO, dims: int, facts: Mapping[str, str]) -> None:
-        self._file, self._dims, self._rows = file, dims, 0
-        file.write(npy_header(0, dims))
-
-    def add(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> None:
-        self._file.write(vectors.astype("<f4", copy=False).tobytes())
-        self._rows += len(vectors)
-
-    def finish(self) -> None:
-        self._file.seek(0)
-        self._file.write(npy_header(self._rows, self._dims))
-
-
-def npy_header(rows: int, dims: int) -> bytes:
-    """The 128 bytes before the data, of one length whatever the shape, so that the row count can come last.
-
-    Source: the format's description in `numpy.lib.format`, version 1.0.
-    """
-    shape = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {dims}), }}".encode()
-    return b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + shape.ljust(117) + b"\n"
 
 
 class Jsonl:
@@ -80,26 +37,12 @@ class Jsonl:
         pass
 
 
-class Parquet:
-    """Columns "text" and "embedding"; the facts are the schema's metadata."""
-
-    def __init__(self, file: BinaryIO, dims: int, facts: Mapping[str, str]) -> None:
-        self._arrow = require("parquet", "writing parquet")
-        self._type = self._arrow.list_(self._arrow.float32(), dims)
-        schema = self._arrow.schema([("text", self._arrow.string()), ("embedding", self._type)], metadata=dict(facts))
-        self._writer = importlib.import_module("pyarrow.parquet").ParquetWriter(file, schema)
-
-    def add(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> None:
-        arrow = self._arrow
-        embeddings = arrow.FixedSizeListArray.from_arrays(arrow.array(vectors.reshape(-1)), type=self._type)
-        columns = [arrow.array(texts, arrow.string()), embeddings]
-        self._writer.write_batch(arrow.record_batch(columns, schema=self._writer.schema))
-
-    def finish(self) -> None:
-        self._writer.close()
-
-
 _WRITERS: dict[str, type[Any]] = {".npy": Npy, ".jsonl": Jsonl, ".parquet": Parquet}
+
+
+def is_folder(path: Path) -> bool:
+    """Whether vectors go into a folder of shards: one that is there, or a name without a suffix."""
+    return path.is_dir() or not path.suffix
 
 
 def writer_for(path: Path, inputs: Sequence[str]) -> type[Writer]:
@@ -112,7 +55,7 @@ def writer_for(path: Path, inputs: Sequence[str]) -> type[Writer]:
     writer = _WRITERS.get(path.suffix.lower())
     if writer is None:
         known = ", ".join(_WRITERS)
-        raise typer.BadParameter(f"{str(path)!r} must end in one of {known}", param_hint="--output")
+        raise typer.BadParameter(f"{str(path)!r} must end in one of {known}, or be a folder", param_hint="--output")
     if writer is Parquet:
         require("parquet", f"writing {path}")
     if path.is_dir():

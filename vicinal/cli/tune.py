@@ -15,7 +15,13 @@ from vicinal.cli import readers, terminal
 from vicinal.cli import rows as r
 from vicinal.errors import InvalidInput
 
-WAYS = (("openvino", "float32"), ("openvino", "bfloat16"), ("openvino", "int8"))
+WAYS = (
+    ("openvino", "float32"),
+    ("openvino", "bfloat16"),
+    ("openvino", "int8"),
+    ("onnx", "float32"),
+    ("onnx", "int8"),
+)
 
 
 def tune(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -21,10 +22,13 @@ from vicinal.extras import require
 from vicinal.loading.classifier import read_classifier
 from vicinal.loading.modules import with_prompts
 from vicinal.loading.opening import open_model
+from vicinal.loading.spec import Route
 from vicinal.model import Model
+from vicinal.text.chat import rendered
+from vicinal.text.chat import tail as chat_tail
 from vicinal.text.inputs import prompted, resolve_prompt
 from vicinal.text.pairs import longest_first, second_first
-from vicinal.text.tokens import HalfCharacter, Text
+from vicinal.text.tokens import HalfCharacter, Text, padded
 
 TruncationStrategy = Literal["longest_first", "document_first"]
 _CUTS = {"longest_first": longest_first, "document_first": second_first}
@@ -42,8 +46,10 @@ class CrossEncoder(Model):
         max_length: tokens of a pair, special tokens counted; None is what the model states.
         activation_fn: what raw scores go through: torch's own ("torch.nn.Sigmoid()"), its name, or a function of the
             (n, labels) array. None is what the model states, else sigmoid for one label and nothing for several.
+        processor_kwargs: "model_max_length", and "chat_template" of a model that reads pairs in a chat (such templates
+            are Jinja's and need `pip install 'vicinal[chat]'`).
         device, prompts, default_prompt_name, cache_folder, revision, token, local_files_only, model_kwargs,
-            processor_kwargs, config_kwargs, backend, dtype, threads, self_test: as `SentenceTransformer` has them.
+            config_kwargs, backend, dtype, threads, self_test: as `SentenceTransformer` has them.
 
     Raises:
         ModelNotFound: no place has the model. DamagedModel, UnsupportedModel, UnsafeModel: it cannot be loaded.
@@ -78,7 +84,7 @@ class CrossEncoder(Model):
     ) -> None:
         arguments.no_modules(modules)
         arguments.only_cpu(device)
-        changes = dict(config_kwargs or {})
+        changes, processing = dict(config_kwargs or {}), dict(processor_kwargs or {})
         if num_labels is not None:
             changes["num_labels"] = num_labels
         opened = open_model(
@@ -89,14 +95,16 @@ class CrossEncoder(Model):
             local_files_only=local_files_only,
             config_kwargs=changes,
             bare_prefix="cross-encoder",
-            reader=read_classifier,
+            reader=partial(read_classifier, chat_template=processing.pop("chat_template", None)),
         )
         spec = with_prompts(opened.parts.spec, prompts or {}, {})
-        choice = choose(spec, backend, arguments.model_dtype(model_kwargs or {}, dtype), threads)
+        arguments.no_file(model_kwargs or {})
+        wished, settings = arguments.model_settings(model_kwargs or {}, dtype)
+        choice = choose(spec, backend, wished, threads, settings)
         super().__init__(Engine(opened.parts, choice, checked=not changes), spec, opened.located)
         self.model_card_data = model_card_data
         self.trust_remote_code = trust_remote_code
-        if (length := arguments.max_length(processor_kwargs or {})) is not None:
+        if (length := arguments.max_length(processing)) is not None:
             self.max_seq_length = length
         if max_length is not None:
             self.max_seq_length = max_length
@@ -169,7 +177,8 @@ class CrossEncoder(Model):
         Args:
             inputs: a pair `("query", "document")`, or a list of them; single texts are scored too. (`sentences` is its
                 older name.)
-            prompt_name, prompt: what goes in front of each pair's first text: by name, or itself, which wins.
+            prompt_name, prompt: what goes in front of each pair's first text, or is the system message of a model that
+                reads pairs in a chat: by name, or itself, which wins.
             batch_size: at most so many pairs in a batch; None leaves it to `batch_tokens`.
             show_progress_bar: None shows one while the logger "vicinal" is at INFO or DEBUG.
             activation_fn: for this call; `activation_fct` is its older name.
@@ -178,7 +187,8 @@ class CrossEncoder(Model):
             batch_tokens: padded tokens of a batch: what bounds the memory, whatever the lengths.
             truncation: what happens when a pair is longer than the model's limit: "warn", "error" or "ignore".
             truncation_strategy: which text is cut: the longer one, token by token, or only the second
-                ("document_first"), and the first where it alone is too long.
+                ("document_first"), and the first where it alone is too long. A pair in a chat loses the end of what
+                stands last there, before the chat's own end, and takes no other strategy.
             num_workers: accepted, and without effect.
 
         Returns:
@@ -203,11 +213,15 @@ class CrossEncoder(Model):
             )
         spec = self._spec
         pairs, single = read_pairs(given)
-        prefix = resolve_prompt(spec, prompt, prompt_name)
-        pairs = prompted(pairs, prefix) if prefix else pairs
         route = spec.route(None)
+        pairs, tail = self._texts(route, pairs, resolve_prompt(spec, prompt, prompt_name))
+        if route.modules[0].chat is not None and truncation_strategy != "longest_first":  # type: ignore[union-attr]
+            raise ValueError(
+                f"truncation_strategy={truncation_strategy!r}: this model's pairs stand in a chat, which loses the end "
+                "of what stands last there; leave it out"
+            )
         bounds = Bounds(batch_tokens or _BATCH_TOKENS, batch_size, route.max_length)
-        job = Job(route, (route.output,), bounds, _CUTS[truncation_strategy])
+        job = Job(route, (route.output,), bounds, _CUTS[truncation_strategy], tail)
         function = activation_fct if activation_fn is None else activation_fn
         activation = self._activation if function is None else activations.resolve(function)
         try:
@@ -226,6 +240,23 @@ class CrossEncoder(Model):
         if single:
             return scores[0]
         return scores if convert_to_numpy else list(scores)
+
+    def _texts(self, route: Route, pairs: list[Text], prompt: str) -> tuple[list[Text], tuple[int, ...]]:
+        """What is tokenized for pairs, and the tokens that each keeps at its end when it is cut."""
+        chat = route.modules[0].chat  # type: ignore[union-attr]
+        if chat is None:
+            return prompted(pairs, prompt) if prompt else pairs, ()
+        return rendered(chat, pairs, prompt), chat_tail(chat, self._engine.tokenizer(route).backend, prompt)
+
+    def tokenize(self, texts: Any, prompt: str | None = None, **options: Any) -> dict[str, NDArray[Any]]:
+        """The network's inputs for pairs: input_ids, attention_mask and token_type_ids, (pairs, longest) int64."""
+        route = self._spec.route(None)
+        if route.modules[0].chat is None:  # type: ignore[union-attr]
+            return super().tokenize(texts, prompt, **options)
+        rows, tail = self._texts(route, read_pairs(texts)[0], prompt or "")
+        return padded(self._engine.tokenizer(route)(rows, route.max_length, tail=tail))
+
+    preprocess = tokenize
 
     def _scores(
         self, pairs: Sequence[Text], job: Job, truncation: Truncation, progress: bool | None

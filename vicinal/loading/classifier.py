@@ -11,20 +11,29 @@ import numpy as np
 
 from vicinal import networks, report
 from vicinal.errors import DamagedModel, ModelWarning, UnsupportedModel
+from vicinal.loading import reranker
 from vicinal.loading.folder import Folder
 from vicinal.loading.modules import Parts, Reading, class_name, read_settings, transformer
 from vicinal.loading.spec import Classifier, Route, Transformer
 from vicinal.loading.weights import Scope, Tensor
+from vicinal.networks.blocks import Keys
 
 TASK = "sequence-classification"
 
 
 def read_classifier(
-    folder: Folder, weights: Callable[[Folder, str], dict[str, Tensor]], overrides: Mapping[str, Any]
+    folder: Folder,
+    weights: Callable[[Folder, str], dict[str, Tensor]],
+    overrides: Mapping[str, Any],
+    *,
+    chat_template: str | None = None,
 ) -> Parts:
     """Read a cross-encoder's folder, in the layout of `transformers` or of sentence-transformers.
 
-    A base model without a head gets a new one, and says so.
+    A base model without a head gets a new one, of one label, and says so; a causal language model scores by logits.
+
+    Args:
+        chat_template: replaces the folder's own.
 
     Raises:
         DamagedModel: a file is missing or cannot be read. UnsupportedModel: its network has no head here.
@@ -34,8 +43,18 @@ def read_classifier(
     if kind not in ("CrossEncoder", "SentenceTransformer"):
         raise UnsupportedModel(f"{folder.root} holds a {kind}, not a CrossEncoder")
     reading = Reading(folder, _labels_in(overrides), {}, {}, {}, weights)
-    at = _only_module(folder)
+    at, score_at = _modules(folder)
+    config = folder.mapping(f"{at}/config.json" if at else "config.json")
+    listed = folder.has("modules.json")
+    if score_at is not None or (not listed and _made_for(config, "ForCausalLM")):
+        route = reranker.read_route(reading, at, score_at, chat_template)
+        own = route.modules[0].config  # type: ignore[union-attr]
+        spec = replace(read_settings(folder, settings, {"": route}, ""), activation=_activation(own, settings))
+        return Parts(spec, reading.tensors, reading.tokenizers)
+    if not _made_for(config, "ForSequenceClassification") and not {"num_labels", "id2label"} & set(overrides):
+        reading.overrides = {**reading.overrides, **_labels_in({"num_labels": 1})}
     body = transformer(reading, at, tasks=(TASK, "feature-extraction"))
+    body = replace(body, chat=reranker.read_chat(reading, at, body, chat_template, needed=False))
     found = networks.classifying(body.architecture)
     if found is None:
         raise UnsupportedModel(
@@ -46,13 +65,19 @@ def read_classifier(
     _complete(reading.tensors, body, head, at, folder)
     route = Route((body, head), (at, at), reading.limits[at])
     spec = replace(read_settings(folder, settings, {"": route}, ""), activation=_activation(body.config, settings))
+    reading.check_overrides()
     return Parts(spec, reading.tensors, reading.tokenizers)
 
 
-def _only_module(folder: Folder) -> str:
-    """Where the network's files are."""
+def _made_for(config: Mapping[str, Any], purpose: str) -> bool:
+    """Whether a `config.json` is of one of the classes that end so."""
+    return any(str(name).endswith(purpose) for name in Keys(config).sequence("architectures") or ())
+
+
+def _modules(folder: Folder) -> tuple[str, str | None]:
+    """Where the network's files are, and those of a LogitScore where there is one."""
     if not folder.has("modules.json"):
-        return ""
+        return "", None
     path = folder.path("modules.json")
     entries = folder.json("modules.json")
     try:
@@ -60,11 +85,15 @@ def _only_module(folder: Folder) -> str:
     except (KeyError, TypeError) as error:
         raise DamagedModel(f"{path}: every module needs a type and a path ({error!r} is missing)") from error
     others = [name for name, _ in listed[1:] if name not in ("Pooling", "Normalize", "Dropout")]
-    if not listed or listed[0][0] not in ("Transformer", "BERT") or others:
+    by_logit = len(listed) == 2 and listed[1][0] == "LogitScore"
+    if not listed or listed[0][0] not in ("Transformer", "BERT") or (others and not by_logit):
         names = ", ".join(name for name, _ in listed) or "nothing"
-        raise UnsupportedModel(f"{path} lists {names}; a cross-encoder here is a Transformer with its own head")
-    folder.path(listed[0][1] or ".")
-    return listed[0][1].rstrip("/")
+        raise UnsupportedModel(
+            f"{path} lists {names}; a cross-encoder here is a Transformer with its own head, or one with a LogitScore"
+        )
+    for _, place in listed:
+        folder.path(place or ".")
+    return listed[0][1].rstrip("/"), listed[1][1].rstrip("/") if by_logit else None
 
 
 def _labels_in(overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,8 +132,7 @@ def _complete(tensors: dict[str, Tensor], body: Transformer, head: Classifier, a
     """
     prefix = f"{at}/"
     missing = {name: shape for name, shape in head_shapes(head).items() if prefix + name not in tensors}
-    names = body.config.get("architectures") or [""]
-    if not missing or str(names[0]).endswith("ForSequenceClassification"):
+    if not missing or _made_for(body.config, "ForSequenceClassification"):
         return  # what is missing all the same is said where it is read
     spread = body.config.get("initializer_range", 0.02)
     for name, shape in missing.items():
@@ -159,13 +187,15 @@ class _Nothing:
 
 
 def saved_names(parts: Parts) -> dict[str, Tensor]:
-    """Tensors of a classifier by the names that `transformers` gives them."""
-    _, head = next(iter(parts.spec.routes.values())).modules
-    assert isinstance(head, Classifier)
-    found = networks.classifying(head.architecture)
-    assert found is not None
+    """Tensors of a cross-encoder by the names that `transformers` gives them."""
+    body, head = next(iter(parts.spec.routes.values())).modules
+    assert isinstance(body, Transformer)
+    found = networks.classifying(body.architecture)
+    assert found is not None, "a network that has logits has a classification head, too"
+    outside = found.HEAD if isinstance(head, Classifier) else ("lm_head.",)
+    prefix = found.PREFIX.format(model_type=body.architecture)
     named = {}
     for name, tensor in parts.tensors.items():
         local = name.rpartition("/")[2]
-        named[local if local.startswith(found.HEAD) else found.PREFIX + local] = tensor
+        named[local if local.startswith(outside) else prefix + local] = tensor
     return named

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vicinal.loading.cache import remember_files
+from vicinal.loading.exported import Exported
 from vicinal.loading.modules import Parts
 from vicinal.loading.spec import Module, Spec, StaticEmbedding, Transformer
 from vicinal.loading.weights import Tensor, plain_table
@@ -100,8 +101,20 @@ def _digest(tensors: Sequence[tuple[str, Tensor]]) -> str:
     return sha.hexdigest()
 
 
+def _contents(paths: Sequence[Path]) -> str:
+    sha = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                sha.update(block)
+    return sha.hexdigest()
+
+
 def _described(module: Module) -> list[Any]:
     """A module's settings; of a transformer those that its network reads."""
+    if isinstance(module, Exported):
+        return [module.kind, remember_files("exported", module.files, _contents)]
     if isinstance(module, Transformer):
-        return [module.architecture, asdict(module.network)]  # type: ignore[call-overload]
+        chat = [] if module.chat is None else [asdict(module.chat)]
+        return [module.architecture, asdict(module.network), *chat]  # type: ignore[call-overload]
     return [type(module).__name__, asdict(module)]

@@ -9,6 +9,11 @@ from typing import Any
 from vicinal.errors import DamagedModel, UnsafeModel
 
 _LARGEST_JSON = 1 << 28
+# Of versions 1 to 6, in the order in which they are looked for.
+SENTENCE_CONFIGS = tuple(
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
 
 
 class Folder:
@@ -91,3 +96,7 @@ class Folder:
     def optional(self, *names: str) -> dict[str, Any]:
         """The first of these JSON objects that is there, else {}."""
         return next((self.mapping(name) for name in names if self.has(name)), {})
+
+    def sentence_config(self, at: str) -> dict[str, Any]:
+        """What sentence-transformers states of the network in the subfolder `at` ("" for the root), else {}."""
+        return self.optional(*(f"{at}/{name}" if at else name for name in SENTENCE_CONFIGS))

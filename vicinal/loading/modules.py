@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vicinal import networks, report
 from vicinal.errors import DamagedModel, ModelWarning, UnsafeModel, UnsupportedModel
-from vicinal.loading.folder import Folder
+from vicinal.loading import model2vec
+from vicinal.loading.exported import WEIGHTS, WHERE_NEEDED, Exported, Wish, describe, find_file
+from vicinal.loading.folder import SENTENCE_CONFIGS, Folder
+from vicinal.loading.overrides import Noted, check_read
 from vicinal.loading.spec import (
     POOLING_MODES,
     Dense,
@@ -22,15 +25,10 @@ from vicinal.loading.spec import (
     StaticEmbedding,
     Transformer,
 )
-from vicinal.loading.tokenizer import TokenizerFile, read_tokenizer
+from vicinal.loading.tokenizer import TokenizerFile, chat_template, read_tokenizer
 from vicinal.loading.weights import Tensor
 from vicinal.networks.rotary import LONGEST
 
-# Of versions 1 to 6, in the order in which they are looked for.
-_SENTENCE_CONFIGS = tuple(
-    f"sentence_{kind}_config.json"
-    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
-)
 OLD_POOLING = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -80,22 +78,32 @@ class Reading:
     tokenizers: dict[str, TokenizerFile]
     limits: dict[str, int | None]
     weights: Callable[[Folder, str], dict[str, Tensor]]
+    wish: Wish = WEIGHTS
+    configs: list[tuple[Mapping[str, Any], Noted]] = field(default_factory=list)
+
+    def check_overrides(self) -> None:
+        """See `overrides.check_read`."""
+        check_read(self.overrides, self.configs)
 
 
 def read_model(
-    folder: Folder, weights: Callable[[Folder, str], dict[str, Tensor]], config_overrides: Mapping[str, Any]
+    folder: Folder,
+    weights: Callable[[Folder, str], dict[str, Tensor]],
+    config_overrides: Mapping[str, Any],
+    wish: Wish = WHERE_NEEDED,
 ) -> Parts:
     """Read a model's folder.
 
     Args:
         weights: reads the tensors in a subfolder.
         config_overrides: replace keys of `config.json`.
+        wish: which of the folder's files computes its network, if one is to.
 
     Raises:
         DamagedModel: a file is missing or cannot be read. UnsupportedModel: a module cannot be run here.
         UnsafeModel: a module is code of the folder's own, or lies outside it.
     """
-    reading = Reading(folder, config_overrides, {}, {}, {}, weights)
+    reading = Reading(folder, config_overrides, {}, {}, {}, weights, wish)
     settings = folder.optional("config_sentence_transformers.json")
     kind = settings.get("model_type", "SentenceTransformer")
     if kind != "SentenceTransformer":
@@ -106,6 +114,7 @@ def read_model(
         routes, default = {"": _model2vec(reading)}, ""
     else:
         routes, default = {"": _plain(reading)}, ""
+    reading.check_overrides()
     return Parts(read_settings(folder, settings, routes, default), reading.tensors, reading.tokenizers)
 
 
@@ -220,24 +229,34 @@ def _load(reading: Reading, at: str) -> dict[str, Tensor]:
 def transformer(reading: Reading, at: str, tasks: tuple[str, ...] = ("feature-extraction",)) -> Transformer:
     """Read the network in the subfolder `at`, whose files may state one of these tasks."""
     folder, prefix = reading.folder, f"{at}/" if at else ""
-    config = {**folder.mapping(f"{prefix}config.json"), **reading.overrides}
+    stated = folder.mapping(f"{prefix}config.json")
+    config = Noted({**stated, **reading.overrides})
+    reading.configs.append((stated, config))
     architecture = str(config.get("model_type"))
     network = networks.find(architecture)
-    if network is None:
+    file = find_file(folder, at, reading.wish, network is not None)
+    if network is None and file is None:
         custom = " with code of its own" if config.get("auto_map") else ""
         raise UnsupportedModel(
             f"{folder.path(prefix + 'config.json')}: model_type {architecture!r}{custom} has no network here "
             f"({', '.join(networks.known())} have one); it runs in sentence-transformers"
         )
-    parsed = network.parse(config)
-    sentence = folder.optional(*(prefix + name for name in _SENTENCE_CONFIGS))
+    parsed = describe(config, folder, at) if network is None else network.parse(config)
+    sentence = folder.sentence_config(at)
     if sentence.get("transformer_task", tasks[0]) not in tasks:
         raise UnsupportedModel(f"{folder.root}: transformer_task {sentence['transformer_task']!r} is not handled here")
+    if tasks == ("feature-extraction",) and "message" in (sentence.get("modality_config") or ()):
+        raise UnsupportedModel(
+            f"{folder.root} reads texts in a chat (modality_config), which is not handled here but for scoring pairs; "
+            "it runs in sentence-transformers"
+        )
     tokenizer = read_tokenizer(folder, at, architecture, bool(sentence.get("do_lower_case")))
     reading.tokenizers[at] = tokenizer
     parsed, reading.limits[at] = _lengths(parsed, sentence.get("max_seq_length"), tokenizer, folder)
-    found = _load(reading, at)
-    _unprefix(reading.tensors, found, at, network.ANCHOR)
+    if network is None or file is not None:
+        assert file is not None, "a network that is not known and has no file is refused"
+        return Exported(architecture, config, parsed, file=file)
+    _unprefix(reading.tensors, _load(reading, at), at, network.ANCHOR)
     return Transformer(architecture, config, parsed)
 
 
@@ -338,7 +357,7 @@ def _layer_norm(reading: Reading, at: str) -> LayerNorm:
 
 def _static(reading: Reading, at: str) -> StaticEmbedding:
     found = _load(reading, at)
-    table = _from_model2vec(reading, at, found) if "embeddings" in found else found.get("embedding.weight")
+    table = model2vec.renamed(reading.tensors, at, found) if "embeddings" in found else found.get("embedding.weight")
     if table is None or table.array.ndim != 2:
         raise DamagedModel(
             f"{reading.folder.root / at}: a static model needs the tensor embedding.weight, or embeddings "
@@ -350,30 +369,9 @@ def _static(reading: Reading, at: str) -> StaticEmbedding:
         raise DamagedModel(
             f"{reading.folder.root / at}: the tokenizer has {tokens} tokens but its table only {table.shape[0]} rows"
         )
-    own = reading.folder.optional(f"{at}/{_SENTENCE_CONFIGS[0]}" if at else _SENTENCE_CONFIGS[0])
+    own = reading.folder.optional(f"{at}/{SENTENCE_CONFIGS[0]}" if at else SENTENCE_CONFIGS[0])
     reading.limits[at] = _limit(own.get("max_seq_length"), None, reading.folder)
     return StaticEmbedding(*table.shape)
-
-
-def _from_model2vec(reading: Reading, at: str, found: Mapping[str, Tensor]) -> Tensor:
-    """model2vec's names for a table: `embeddings`, the row of each token in `mapping`, its weight in `weights`."""
-    for name in ("embeddings", "mapping", "weights"):  # others stay, to be found unread
-        reading.tensors.pop(f"{at}/{name}", None)
-    table = found["embeddings"]
-    if (mapping := found.get("mapping")) is not None:
-        rows = mapping.array
-        if (
-            rows.ndim != 1
-            or table.array.ndim != 2
-            or rows.dtype.kind not in "iu"
-            or (rows.size and not 0 <= rows.min() <= rows.max() < len(table.array))
-        ):
-            raise DamagedModel(f"{mapping.file}: tensor mapping must give a row of embeddings for every token")
-        table = replace(table, array=table.array[rows])
-    if (weights := found.get("weights")) is not None:
-        reading.tensors[f"{at}/embedding.scale"] = replace(weights, array=weights.array.reshape(-1, 1))
-    reading.tensors[f"{at}/embedding.weight"] = table
-    return table
 
 
 _READERS: Mapping[str, Callable[[Reading, str], Module]] = {
@@ -402,9 +400,10 @@ def _plain(reading: Reading) -> Route:
     names = network.config.get("architectures") or [""]
     causal = str(names[0]).endswith("ForCausalLM") and network.config.get("is_causal") is not False
     mode = "lasttoken" if causal else "mean"
+    chat = ", its chat template is not" if chat_template(reading.folder, "", reading.tokenizers[""].config) else ""
     report.warn(
         f"{reading.folder.root} has no modules.json, so nothing says how token vectors become a text's: "
-        f"{mode} pooling is taken. If the model was trained otherwise, its vectors are not what they should be.",
+        f"{mode} pooling is taken{chat}. If the model was trained otherwise, its vectors are not what they should be.",
         ModelWarning,
     )
     return Route((network, Pooling(network.network.hidden_size, (mode,))), ("", "1_Pooling"),

@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import vicinal
+from vicinal.errors import UnsupportedModel
 from vicinal.loading.classifier import TASK, saved_names
+from vicinal.loading.exported import Exported
 from vicinal.loading.folder import Folder
 from vicinal.loading.modules import DENSE_ACTIVATIONS, OLD_POOLING, Parts
+from vicinal.loading.reranker import TASK as LOGIT_TASK
 from vicinal.loading.spec import (
     Classifier,
     Dense,
     LayerNorm,
+    LogitScore,
     Module,
     Normalize,
     Pooling,
@@ -33,7 +37,8 @@ _STALE = re.compile(
     r"(adapter_)?model[\w.-]*\.safetensors(\.index\.json)?|(pytorch_model|adapter_model)[\w.-]*\.bin(\.index\.json)?"
     r"|tf_model\.h5|flax_model\.msgpack|(tokenizer|config|modules|router_config|adapter_config|added_tokens)\.json"
     r"|(tokenizer_config|special_tokens_map|generation_config|vocab|vicinal_model|golden)\.json|(vocab|merges)\.txt"
-    r"|config_sentence_transformers\.json|sentence_[\w-]+_config\.json|spiece\.model|sentencepiece\.bpe\.model|README\.md"
+    r"|config_sentence_transformers\.json|sentence_[\w-]+_config\.json|chat_template\.jinja"
+    r"|spiece\.model|sentencepiece\.bpe\.model|README\.md"
 )
 _EXPORTS = ("onnx", "openvino")
 
@@ -47,8 +52,14 @@ def save_model(path: Path, spec: Spec, parts: Parts, source: Path, card: tuple[s
         card: the model's name and training data for a new card; None writes none.
 
     Raises:
-        NotADirectoryError: `path` is a file.
+        NotADirectoryError: `path` is a file. UnsupportedModel: the network is a file that another program exported.
     """
+    for route in spec.routes.values():
+        if isinstance(route.modules[0], Exported):
+            raise UnsupportedModel(
+                f"this model's network is {route.modules[0].file}, which has no weights to save: copy its folder, or "
+                "load it without file_name"
+            )
     path = path.expanduser().resolve()
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f"{path} is a file; a model is saved as a folder")
@@ -141,17 +152,28 @@ _TYPES: dict[type[Any], str] = {
     kind: f"sentence_transformers.models.{kind.__name__}"
     for kind in (Transformer, StaticEmbedding, Pooling, Dense, LayerNorm, Normalize)
 }
+_TYPES[LogitScore] = "sentence_transformers.cross_encoder.modules.logit_score.LogitScore"
 
 
 def _entry(i: int, kind: str, at: str) -> dict[str, Any]:
     return {"idx": i, "name": str(i), "path": at, "type": kind}
 
 
-_SCORES = {
-    "transformer_task": TASK,
-    "modality_config": {"text": {"method": "forward", "method_output_name": "logits"}},
-    "module_output_name": "scores",
-}
+def _scoring(module: Transformer, route: Route) -> dict[str, Any]:
+    """What sentence-transformers has to know of a network that scores."""
+    by_logit = isinstance(route.modules[-1], LogitScore)
+    logits = {"method": "forward", "method_output_name": "logits"}
+    stated: dict[str, Any] = {
+        "transformer_task": LOGIT_TASK if by_logit else TASK,
+        "modality_config": {"text": logits},
+        "module_output_name": "causal_logits" if by_logit else "scores",
+    }
+    if module.chat is not None:
+        form = "structured" if module.chat.structured else "flat"
+        stated["modality_config"]["message"] = {**logits, "format": form}
+        if module.chat.options:
+            stated["processing_kwargs"] = {"chat_template": dict(module.chat.options)}
+    return stated
 
 
 def _write_router(root: Path, spec: Spec, parts: Parts) -> None:
@@ -173,11 +195,11 @@ def _write_module(folder: Path, module: Module, route: Route, i: int, parts: Par
     if config:
         _json(folder / "config.json", config)
     tensors = {}
-    if not isinstance(module, (Pooling, Normalize)):
+    if not isinstance(module, (Pooling, Normalize, LogitScore)):
         found = ((n.rpartition("/"), tensor) for n, tensor in parts.tensors.items())
         tensors = {name[2]: tensor for name, tensor in found if name[0] == at}
     scores = route.output == "scores"
-    if scores:
+    if scores and isinstance(module, Transformer):
         tensors = saved_names(parts)
     if isinstance(module, StaticEmbedding):
         tensors = {"embedding.weight": plain_table(tensors["embedding.weight"], tensors.get("embedding.scale"))}
@@ -192,7 +214,9 @@ def _write_module(folder: Path, module: Module, route: Route, i: int, parts: Par
             limit = {} if route.max_length is None else {"model_max_length": route.max_length}
             _json(folder / "tokenizer_config.json", {**tokenizer.config, **limit})
             sentence = {"max_seq_length": route.max_length, "do_lower_case": tokenizer.lower}
-            _json(folder / "sentence_bert_config.json", {**sentence, **(_SCORES if scores else {})})
+            _json(folder / "sentence_bert_config.json", {**sentence, **(_scoring(module, route) if scores else {})})
+            if module.chat is not None:
+                (folder / "chat_template.jinja").write_text(module.chat.template, encoding="utf-8")
 
 
 def _config(module: Module) -> dict[str, Any]:
@@ -218,6 +242,9 @@ def _config(module: Module) -> dict[str, Any]:
         if (module.source, module.target) != ("sentence_embedding", "sentence_embedding"):
             config.update(module_input_name=module.source, module_output_name=module.target)
         return config
+    if isinstance(module, LogitScore):
+        return {"true_token_id": module.true_token, "false_token_id": module.false_token,
+                "module_input_name": "causal_logits"}  # fmt: skip
     if isinstance(module, LayerNorm):
         return {"dimension": module.width}
     if isinstance(module, Normalize):

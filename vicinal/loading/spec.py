@@ -30,6 +30,23 @@ class NetworkConfig(Protocol):
 
 
 @dataclass(frozen=True)
+class Chat:
+    """How a pair becomes the chat that a language model judges.
+
+    Attributes:
+        template: Jinja's source, as the model's folder has it; `text.chat` renders it.
+        marks: special tokens by the names that templates have for them.
+        options: what the folder gives the template besides.
+        structured: whether a message's content is a list of parts, not a text.
+    """
+
+    template: str = field(repr=False)
+    marks: Mapping[str, str]
+    options: Mapping[str, Any]
+    structured: bool
+
+
+@dataclass(frozen=True)
 class Transformer:
     """A network that turns token ids into one vector a token.
 
@@ -37,11 +54,13 @@ class Transformer:
         architecture: the configuration's `model_type`.
         config: the whole `config.json`, kept for saving.
         network: what its network reads of it.
+        chat: what pairs are put into, None where they are joined by the tokenizer.
     """
 
     architecture: str
     config: Mapping[str, Any] = field(repr=False, compare=False)
     network: NetworkConfig = field(repr=False)
+    chat: Chat | None = field(default=None, repr=False)
 
     @property
     def uncounted(self) -> int | None:
@@ -115,7 +134,24 @@ class Classifier:
     head: Any = field(default=None, repr=False)
 
 
-Module = Transformer | StaticEmbedding | Pooling | Dense | LayerNorm | Normalize | Classifier
+@dataclass(frozen=True)
+class LogitScore:
+    """The logit that a language model gives a token after the last one, less that of another token.
+
+    Attributes:
+        true_token, false_token: their numbers; None compares with nothing.
+        tokens, width: of the matrix that logits are made with.
+        tied: whether that is the table of words.
+    """
+
+    true_token: int
+    false_token: int | None
+    tokens: int = field(repr=False)
+    width: int = field(repr=False)
+    tied: bool = field(repr=False)
+
+
+Module = Transformer | StaticEmbedding | Pooling | Dense | LayerNorm | Normalize | Classifier | LogitScore
 
 
 @dataclass(frozen=True)
@@ -150,8 +186,10 @@ class Route:
                 width = module.out_features
             elif isinstance(module, Classifier):
                 width = module.labels
+            elif isinstance(module, LogitScore):
+                width = 1
         object.__setattr__(self, "width", width)
-        scores = isinstance(self.modules[-1], Classifier)
+        scores = isinstance(self.modules[-1], (Classifier, LogitScore))
         object.__setattr__(self, "output", "scores" if scores else "sentence_embedding")
         excludes = any(isinstance(module, Pooling) and not module.include_prompt for module in self.modules)
         object.__setattr__(self, "excludes_prompt", excludes)

@@ -130,6 +130,18 @@ def read_tokenizer(folder: Folder, at: str, model_type: str | None, lower: bool 
     )
 
 
+def chat_template(folder: Folder, at: str, config: Mapping[str, Any]) -> str | None:
+    """The template that turns messages into a text, of a file of its own or of the tokenizer's configuration."""
+    name = f"{at}/chat_template.jinja" if at else "chat_template.jinja"
+    if folder.has(name):
+        return folder.text(name)
+    stated = config.get("chat_template")
+    if isinstance(stated, list):
+        entries = (entry for entry in stated if isinstance(entry, dict))
+        stated = next((entry.get("template") for entry in entries if entry.get("name") == "default"), None)
+    return None if stated is None else str(stated)
+
+
 def _parse(raw: str, path: Path) -> Tokenizer:
     try:
         return Tokenizer.from_str(raw)

@@ -35,7 +35,7 @@ class Classifying(Protocol):
     """What the file of an architecture that has a classification head holds besides."""
 
     PREFIX: str
-    """What `transformers` puts before the body's tensors in a checkpoint that has a head."""
+    """What `transformers` puts before the body's tensors in a checkpoint that has a head; it may name {model_type}."""
     HEAD: tuple[str, ...]
     """Beginnings of the names that it does not stand before."""
 
@@ -44,6 +44,16 @@ class Classifying(Protocol):
 
     def classify(self, ops: Ops, w: Scope, c: Classifier, h: Handle, x: Mapping[str, Handle]) -> Handle:
         """Scores (B, c.labels) from token states `h` (B, T, width); `w` is the network's own scope."""
+
+
+class Causal(Protocol):
+    """What the file of an architecture that foretells the next token holds besides."""
+
+    CAUSAL: tuple[str, ...]
+    """The `model_type`s that do."""
+
+    def tied(self, config: Mapping[str, Any]) -> bool:
+        """Whether logits are made with the table of words, "embed_tokens.weight", and not with "lm_head.weight"."""
 
 
 @cache
@@ -65,6 +75,12 @@ def classifying(model_type: str) -> Classifying | None:
     """The same, if it has a classification head."""
     network = find(model_type)
     return cast(Classifying, network) if hasattr(network, "classify") else None
+
+
+def causal(model_type: str) -> Causal | None:
+    """The same, if it foretells the next token."""
+    network = find(model_type)
+    return cast(Causal, network) if model_type in getattr(network, "CAUSAL", ()) else None
 
 
 def known() -> list[str]:

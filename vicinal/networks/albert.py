@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from vicinal.backends.base import Handle, Ops
+from vicinal.loading.spec import Classifier
 from vicinal.loading.weights import Scope
 from vicinal.networks import encoder
-from vicinal.networks.blocks import Keys, dense, mask_bias, norm
+from vicinal.networks.blocks import Head, Keys, dense, mask_bias, norm
 
 MODEL_TYPES = ("albert",)
 ANCHOR = "embeddings.word_embeddings.weight"
@@ -22,6 +23,7 @@ LEFTOVERS = (
     "classifier.*",
     "qa_outputs.*",
 )
+PREFIX, HEAD = "albert.", ("classifier.",)
 
 _NAMES = encoder.Names(
     query="attention.query",
@@ -66,3 +68,13 @@ def tokens(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle]) -> Handle:
         for j in range(c.inner):
             h = encoder.layer(ops, group.at(f"albert_layers.{j}"), c, h, bias, _NAMES)
     return h
+
+
+def parse_head(config: Mapping[str, Any]) -> Head:
+    """The head reads nothing of its own."""
+    return Head.parse(config)
+
+
+def classify(ops: Ops, w: Scope, c: Classifier, h: Handle, x: Mapping[str, Handle]) -> Handle:
+    """AlbertForSequenceClassification: the pooled first token, then a linear layer."""
+    return encoder.first_token_scores(ops, w, c, h, x, "tanh", ("pooler", "classifier"))

@@ -9,7 +9,7 @@ from vicinal.backends.base import Handle, Ops
 from vicinal.loading.spec import Classifier
 from vicinal.loading.weights import Scope
 from vicinal.networks import encoder
-from vicinal.networks.blocks import Head, Keys, dense, mask_bias, norm
+from vicinal.networks.blocks import Head, Keys, mask_bias, norm
 from vicinal.networks.encoder import Config
 
 MODEL_TYPES = ("bert",)
@@ -47,6 +47,4 @@ def parse_head(config: Mapping[str, Any]) -> Head:
 
 def classify(ops: Ops, w: Scope, c: Classifier, h: Handle, x: Mapping[str, Handle]) -> Handle:
     """BertForSequenceClassification: the pooled first token, then a linear layer."""
-    width = c.head.hidden_size
-    pooled = ops.unary("tanh", dense(ops, w, "pooler.dense", ops.gather_token(h, x["first"]), width, width))
-    return dense(ops, w, "classifier", pooled, width, c.labels)
+    return encoder.first_token_scores(ops, w, c, h, x, "tanh", ("pooler.dense", "classifier"))

@@ -152,6 +152,12 @@ def norm(ops: Ops, w: Scope, name: str, x: Handle, width: int, eps: float) -> Ha
     return ops.layer_norm(x, s.tensor("weight", width), s.tensor("bias", width), eps)
 
 
+def average(ops: Ops, x: Handle, mask: Handle) -> Handle:
+    """(B, D): the mean of (B, T, D) over the tokens that are there."""
+    there = ops.where(ops.expand_dims(mask, 2), ops.constant(np.float32(1)), ops.constant(np.float32(0)))
+    return ops.squeeze(ops.reduce("sum", x * there, 1) / ops.reduce("sum", there, 1), 1)
+
+
 def mask_bias(ops: Ops, mask: Handle) -> Handle:
     """(B, T) tokens that are there to (B, 1, 1, T): 0 for them, LOWEST for padding."""
     return ops.where(ops.expand_dims(mask, 1, 2), ops.constant(np.float32(0)), ops.constant(LOWEST))

@@ -12,7 +12,7 @@ from typing import Any
 from vicinal.backends.base import Handle, Ops, Unary
 from vicinal.loading.spec import Classifier
 from vicinal.loading.weights import Scope
-from vicinal.networks.blocks import Head, Keys, dense
+from vicinal.networks.blocks import Head, Keys, average, dense
 from vicinal.networks.rotary import (
     FULL,
     LONGEST,
@@ -38,7 +38,8 @@ LEFTOVERS = (
     "layers.*.self_attn.rotary_emb.inv_freq",
 )
 
-PREFIX, HEAD = "model.", ("score.",)
+PREFIX, HEAD = "model.", ("score.", "dense.", "classifier.")
+CAUSAL = ("llama", "mistral", "qwen2", "qwen3")
 
 _KEY_HEADS = {"mistral": 8, "qwen2": 32, "qwen3": 32}
 """Where the file does not say; the others have one for each head."""
@@ -182,14 +183,36 @@ def attention(ops: Ops, w: Scope, c: Config, h: Handle, turn: Turn, bias: Handle
     return dense(ops, w, "o_proj", mixed, c.heads * d, width, c.out_biased)
 
 
+def tied(config: Mapping[str, Any]) -> bool:
+    """Whether the table of words makes the logits, too."""
+    return Keys(config).flag("tie_word_embeddings", False)
+
+
+@dataclass(frozen=True)
+class _BothWays(Head):
+    """Of EuroBertForSequenceClassification."""
+
+    pooling: str
+
+
 def parse_head(config: Mapping[str, Any]) -> Head:
     """EuroBERT's head is another than the causal models'."""
     keys = Keys(config)
-    if config.get("model_type") == "eurobert":
-        raise keys.unsupported("its classification head is not handled here")
-    return Head.parse(config)
+    if keys.kind != "eurobert":
+        return Head.parse(config)
+    keys.refuse("classifier_pooling", "late", "bos", "mean")
+    return _BothWays(keys.count("hidden_size"), str(config.get("classifier_pooling", "late")))
 
 
 def classify(ops: Ops, w: Scope, c: Classifier, h: Handle, x: Mapping[str, Handle]) -> Handle:
-    """LlamaForSequenceClassification and its like: a linear layer on the last token."""
-    return dense(ops, w, "score", ops.gather_token(h, x["last"]), c.head.hidden_size, c.labels, bias=False)
+    """LlamaForSequenceClassification and its like: a linear layer on the last token.
+
+    EuroBERT: two on the first token, on the mean, or on every token before the mean ("late").
+    """
+    width = c.head.hidden_size
+    if not isinstance(c.head, _BothWays):
+        return dense(ops, w, "score", ops.gather_token(h, x["last"]), width, c.labels, bias=False)
+    if c.head.pooling != "late":
+        h = ops.gather_token(h, x["first"]) if c.head.pooling == "bos" else average(ops, h, x["mask"])
+    scores = dense(ops, w, "classifier", ops.unary("gelu", dense(ops, w, "dense", h, width, width)), width, c.labels)
+    return average(ops, scores, x["mask"]) if c.head.pooling == "late" else scores

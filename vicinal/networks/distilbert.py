@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from vicinal.backends.base import Handle, Ops
+from vicinal.loading.spec import Classifier
 from vicinal.loading.weights import Scope
 from vicinal.networks import encoder
-from vicinal.networks.blocks import Keys, mask_bias, norm
+from vicinal.networks.blocks import Head, Keys, mask_bias, norm
 from vicinal.networks.encoder import Config
 
 MODEL_TYPES = ("distilbert",)
@@ -22,6 +23,7 @@ LEFTOVERS = (
     "classifier.*",
     "qa_outputs.*",
 )
+PREFIX, HEAD = "distilbert.", ("pre_classifier.", "classifier.")
 
 _NAMES = encoder.Names(
     query="attention.q_lin",
@@ -60,3 +62,13 @@ def tokens(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle]) -> Handle:
     for i in range(c.layers):
         h = encoder.layer(ops, w.at(f"transformer.layer.{i}"), c, h, bias, _NAMES)
     return h
+
+
+def parse_head(config: Mapping[str, Any]) -> Head:
+    """The head reads nothing of its own."""
+    return Head(Keys(config).count("dim"))
+
+
+def classify(ops: Ops, w: Scope, c: Classifier, h: Handle, x: Mapping[str, Handle]) -> Handle:
+    """DistilBertForSequenceClassification: two linear layers on the first token."""
+    return encoder.first_token_scores(ops, w, c, h, x, "relu", ("pre_classifier", "classifier"))

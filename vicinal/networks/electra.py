@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from vicinal.backends.base import Handle, Ops
+from vicinal.loading.spec import Classifier
 from vicinal.loading.weights import Scope
 from vicinal.networks import encoder
-from vicinal.networks.blocks import Keys, dense, mask_bias, norm
+from vicinal.networks.blocks import Head, Keys, dense, mask_bias, norm
 
 MODEL_TYPES = ("electra",)
 ANCHOR = "embeddings.word_embeddings.weight"
@@ -23,6 +24,7 @@ LEFTOVERS = (
     "sequence_summary.*",
     "qa_outputs.*",
 )
+PREFIX, HEAD = "electra.", ("classifier.",)
 
 
 @dataclass(frozen=True)
@@ -48,3 +50,13 @@ def tokens(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle]) -> Handle:
     for i in range(c.layers):
         h = encoder.layer(ops, w.at(f"encoder.layer.{i}"), c, h, bias)
     return h
+
+
+def parse_head(config: Mapping[str, Any]) -> Head:
+    """The head reads nothing of its own."""
+    return Head.parse(config)
+
+
+def classify(ops: Ops, w: Scope, c: Classifier, h: Handle, x: Mapping[str, Handle]) -> Handle:
+    """ElectraForSequenceClassification: two linear layers on the first token."""
+    return encoder.first_token_scores(ops, w.at("classifier"), c, h, x, "gelu")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vicinal.backends.base import Handle, Ops, Unary
+from vicinal.loading.spec import Classifier
 from vicinal.loading.weights import Scope
 from vicinal.networks.blocks import Keys, dense, norm
 
@@ -114,3 +115,18 @@ def finish(ops: Ops, w: Scope, c: Config, h: Handle, mixed: Handle, names: Names
     h = norm(ops, w, names.attention_norm, h + a, width, c.eps)
     m = ops.unary(c.act, dense(ops, w, names.up, h, width, c.intermediate_size))
     return norm(ops, w, names.norm, h + dense(ops, w, names.down, m, c.intermediate_size, width), width, c.eps)
+
+
+def first_token_scores(
+    ops: Ops,
+    w: Scope,
+    c: Classifier,
+    h: Handle,
+    x: Mapping[str, Handle],
+    act: Unary,
+    names: tuple[str, str] = ("dense", "out_proj"),
+) -> Handle:
+    """The head that most of them have: scores (B, labels) from the first token, through two linear layers."""
+    width = c.head.hidden_size
+    inner = ops.unary(act, dense(ops, w, names[0], ops.gather_token(h, x["first"]), width, width))
+    return dense(ops, w, names[1], inner, width, c.labels)

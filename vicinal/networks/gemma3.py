@@ -29,7 +29,11 @@ MODEL_TYPES = ("gemma3_text",)
 ANCHOR = "embed_tokens.weight"
 LEFTOVERS = ("lm_head.*", "score.*")
 PREFIX, HEAD = "model.", ("score.",)
-__all__ = ["ANCHOR", "HEAD", "LEFTOVERS", "MODEL_TYPES", "PREFIX", "classify", "parse", "parse_head", "tokens"]
+CAUSAL = ("gemma3_text",)
+__all__ = [
+    "ANCHOR", "CAUSAL", "HEAD", "LEFTOVERS", "MODEL_TYPES", "PREFIX", "classify", "parse", "parse_head", "tied",
+    "tokens",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,13 @@ def parse(config: Mapping[str, Any]) -> Config:
         scale=keys.number("query_pre_attn_scalar", 256) ** -0.5,
         biased=keys.flag("attention_bias", False),
     )
+
+
+def tied(config: Mapping[str, Any]) -> bool:
+    """Whether the table of words makes the logits, too."""
+    keys = Keys(config)
+    keys.refuse("final_logit_softcapping", None)
+    return keys.flag("tie_word_embeddings", True)
 
 
 def tokens(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle]) -> Handle:

@@ -9,10 +9,12 @@ import numpy as np
 
 from vicinal import networks
 from vicinal.backends.base import Build, Handle, Ops, Unary
+from vicinal.loading.exported import Exported
 from vicinal.loading.spec import (
     Classifier,
     Dense,
     LayerNorm,
+    LogitScore,
     Module,
     Normalize,
     Pooling,
@@ -20,7 +22,7 @@ from vicinal.loading.spec import (
     StaticEmbedding,
     Transformer,
 )
-from vicinal.loading.weights import Scope
+from vicinal.loading.weights import Scope, Tensor
 from vicinal.networks.blocks import LOWEST, dense, norm
 
 _LONGEST = 1 << 17
@@ -58,12 +60,16 @@ def after_tokens(route: Route, weights: Scope) -> Build:
 
 
 def _apply(ops: Ops, w: Scope, module: Module, features: dict[str, Handle], x: Mapping[str, Handle]) -> None:
-    if isinstance(module, Transformer):
+    if isinstance(module, Exported):
+        features["token_embeddings"] = x["states"]
+    elif isinstance(module, Transformer):
         network = cast(networks.Network, networks.find(module.architecture))
         features["token_embeddings"] = network.tokens(ops, w, module.network, x)
     elif isinstance(module, Classifier):
         classifying = cast(networks.Classifying, networks.find(module.architecture))
         features["scores"] = classifying.classify(ops, w, module, features["token_embeddings"], x)
+    elif isinstance(module, LogitScore):
+        features["scores"] = logit_score(ops, w, module, features["token_embeddings"], x)
     elif isinstance(module, StaticEmbedding):
         features["token_embeddings"] = static(ops, w, module, x["ids"])
         features["sentence_embedding"] = pool(ops, "mean", features["token_embeddings"], x)
@@ -82,6 +88,16 @@ def _apply(ops: Ops, w: Scope, module: Module, features: dict[str, Handle], x: M
         features["sentence_embedding"] = norm(ops, w, "norm", source, module.width, 1e-5)
     elif isinstance(module, Normalize):
         features[module.target] = ops.normalize(features[module.source])
+
+
+def logit_score(ops: Ops, w: Scope, module: LogitScore, h: Handle, x: Mapping[str, Handle]) -> Handle:
+    """Scores (B, 1) from token states (B, T, D): two rows of the matrix of logits are all that is needed of it."""
+    name = "embed_tokens.weight" if module.tied else "lm_head.weight"
+    table = w.tensor(name, module.tokens, module.width)
+    row = table.rows(np.array([module.true_token]))
+    if module.false_token is not None:
+        row = row - table.rows(np.array([module.false_token]))
+    return ops.linear(ops.gather_token(h, x["last"]), Tensor.of(name, row.astype(np.float32)))
 
 
 def static(ops: Ops, w: Scope, module: StaticEmbedding, ids: Handle) -> Handle:

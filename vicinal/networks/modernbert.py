@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from vicinal.backends.base import Handle, Ops, Unary
 from vicinal.loading.spec import Classifier
 from vicinal.loading.weights import Scope
-from vicinal.networks.blocks import Head, Keys, dense
+from vicinal.networks.blocks import Head, Keys, average, dense
 from vicinal.networks.rotary import (
     FULL,
     LONGEST,
@@ -154,12 +152,7 @@ def classify(ops: Ops, w: Scope, c: Classifier, h: Handle, x: Mapping[str, Handl
     """ModernBertForSequenceClassification: the first token or the mean, a layer of its own, then a linear one."""
     head: _Head = c.head
     width, s = head.hidden_size, w.at("head")
-    if head.pooling == "cls":
-        pooled = ops.gather_token(h, x["first"])
-    else:
-        one, zero = ops.constant(np.float32(1)), ops.constant(np.float32(0))
-        there = ops.where(ops.expand_dims(x["mask"], 2), one, zero)
-        pooled = ops.squeeze(ops.reduce("sum", h * there, 1) / ops.reduce("sum", there, 1), 1)
+    pooled = ops.gather_token(h, x["first"]) if head.pooling == "cls" else average(ops, h, x["mask"])
     y = ops.unary(head.act, dense(ops, s, "dense", pooled, width, width, head.biased))
     scale, shift = s.at("norm").tensor("weight", width), s.at("norm").tensor("bias", width) if head.norm_bias else None
     return dense(ops, w, "classifier", ops.layer_norm(y, scale, shift, head.eps), width, c.labels)

@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 
 from vicinal.backends.base import Handle, Ops
+from vicinal.loading.spec import Classifier
 from vicinal.loading.weights import Scope
 from vicinal.networks import encoder
-from vicinal.networks.blocks import Keys, mask_bias, norm
+from vicinal.networks.blocks import Head, Keys, mask_bias, norm
 from vicinal.networks.relative import relative_bias
 
 MODEL_TYPES = ("mpnet",)
 ANCHOR = "embeddings.word_embeddings.weight"
 LEFTOVERS = ("embeddings.position_ids", "pooler.*", "lm_head.*", "classifier.*", "qa_outputs.*")
+PREFIX, HEAD = "mpnet.", ("classifier.",)
 
 _PADDING, _BUCKETS, _FAR = 1, 32, 128
 """What the model was made with; its implementation reads none of them from a configuration."""
@@ -64,3 +66,13 @@ def tokens(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle]) -> Handle:
     for i in range(c.layers):
         h = encoder.layer(ops, w.at(f"encoder.layer.{i}"), c, h, bias, _NAMES)
     return h
+
+
+def parse_head(config: Mapping[str, Any]) -> Head:
+    """The head reads nothing of its own."""
+    return Head.parse(config)
+
+
+def classify(ops: Ops, w: Scope, c: Classifier, h: Handle, x: Mapping[str, Handle]) -> Handle:
+    """MPNetForSequenceClassification: two linear layers on the first token."""
+    return encoder.first_token_scores(ops, w.at("classifier"), c, h, x, "tanh")

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from vicinal.backends.base import Handle, Ops
+from vicinal.loading.spec import Classifier
 from vicinal.loading.weights import Scope
 from vicinal.networks import encoder
-from vicinal.networks.blocks import Keys, mask_bias, norm
+from vicinal.networks.blocks import Head, Keys, mask_bias, norm
 
 MODEL_TYPES = ("roberta", "xlm-roberta", "camembert")
 ANCHOR = "embeddings.word_embeddings.weight"
@@ -26,6 +27,7 @@ LEFTOVERS = (
     "classifier.*",
     "qa_outputs.*",
 )
+PREFIX, HEAD = "roberta.", ("classifier.",)
 
 
 @dataclass(frozen=True)
@@ -61,3 +63,13 @@ def tokens(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle]) -> Handle:
     for i in range(c.layers):
         h = encoder.layer(ops, w.at(f"encoder.layer.{i}"), c, h, bias)
     return h
+
+
+def parse_head(config: Mapping[str, Any]) -> Head:
+    """The head reads nothing of its own."""
+    return Head.parse(config)
+
+
+def classify(ops: Ops, w: Scope, c: Classifier, h: Handle, x: Mapping[str, Handle]) -> Handle:
+    """RobertaForSequenceClassification: two linear layers on the first token."""
+    return encoder.first_token_scores(ops, w.at("classifier"), c, h, x, "tanh")

@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from vicinal.backends.base import Handle, Ops, Unary
+from vicinal.loading.spec import Classifier
 from vicinal.loading.weights import Scope
-from vicinal.networks.blocks import Keys, dense, mask_bias, norm
+from vicinal.networks import encoder
+from vicinal.networks.blocks import Head, Keys, dense, mask_bias, norm
 from vicinal.networks.rotary import LONGEST, Rope, Turn, flat_rope, read_rope, turning
 
 MODEL_TYPES = ("nomic_bert", "gte", "new")
 ANCHOR = "embeddings.word_embeddings.weight"
 LEFTOVERS = ("pooler.*", "cls.*", "lm_head.*", "classifier.*", "embeddings.position_ids", "*rotary_emb.inv_freq")
+PREFIX, HEAD = "{model_type}.", ("classifier.",)
 
 
 @dataclass(frozen=True)
@@ -202,3 +205,13 @@ def _feed_forward(ops: Ops, w: Scope, c: Config, names: Names, h: Handle) -> Han
     else:
         gate, up = (dense(ops, w, name, h, width, inner, bias=False) for name in (names.gate, names.up))
     return dense(ops, w, names.down, ops.unary(c.act, gate) * up, inner, width, c.down_biased)
+
+
+def parse_head(config: Mapping[str, Any]) -> Head:
+    """The head reads nothing of its own."""
+    return Head(Keys(config).count("n_embd" if "n_embd" in config else "hidden_size"))
+
+
+def classify(ops: Ops, w: Scope, c: Classifier, h: Handle, x: Mapping[str, Handle]) -> Handle:
+    """GteForSequenceClassification and NomicBERT's: the pooled first token, then a linear layer."""
+    return encoder.first_token_scores(ops, w, c, h, x, "tanh", ("pooler.dense", "classifier"))

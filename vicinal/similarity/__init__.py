@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from vicinal.similarity.clustering import community_detection
 from vicinal.similarity.mining import paraphrase_mining, paraphrase_mining_embeddings
-from vicinal.similarity.quantization import quantize_embeddings
+from vicinal.similarity.quantization import quantization_ranges, quantize_embeddings
+from vicinal.similarity.quantized_search import semantic_search_faiss, semantic_search_usearch
 from vicinal.similarity.scores import (
     SimilarityFunction,
     cos_sim,
@@ -39,7 +40,10 @@ __all__ = [
     "paraphrase_mining",
     "paraphrase_mining_embeddings",
     "pytorch_cos_sim",
+    "quantization_ranges",
     "quantize_embeddings",
     "semantic_search",
+    "semantic_search_faiss",
+    "semantic_search_usearch",
     "truncate_embeddings",
 ]

@@ -68,6 +68,11 @@ def as_rows(vectors: Vectors, name: str) -> Matrix:
     return matrix
 
 
+def as_corpus(vectors: Vectors, name: str) -> Matrix:
+    """`as_rows`, but for what is on disk and says `reads_in_slices`: it stays there, and its slices are arrays."""
+    return vectors if getattr(vectors, "reads_in_slices", False) else as_rows(vectors, name)
+
+
 def check_dimensions(a: Matrix, b: Matrix, names: tuple[str, str]) -> None:
     """Raise DimensionMismatch, with both shapes, if the rows of `a` and `b` differ in length; (0, 0) fits anything."""
     if a.shape[1] != b.shape[1] and tuple(a.shape) != (0, 0) and tuple(b.shape) != (0, 0):

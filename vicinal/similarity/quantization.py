@@ -61,19 +61,55 @@ def quantize_embeddings(
     return _quantized(array, precision, _limits(array, precision, ranges, calibration_embeddings) if bytewise else None)
 
 
+def quantization_ranges(calibration_embeddings: Vectors) -> NDArray[np.float32]:
+    """The least and greatest value of each dimension: the `ranges` by which corpus and queries are quantized alike.
+
+    Args:
+        calibration_embeddings: (m, d) vectors like those that will be quantized; many, some thousands are enough.
+
+    Returns:
+        (2, d), to be kept beside the quantized vectors (`save_vectors(..., ranges=...)`).
+
+    Raises:
+        ValueError: there is not one vector, or not (m, d). NonFiniteEmbedding: a vector holds nan or infinity.
+
+    >>> quantization_ranges([[1.0, -2.0], [3.0, 0.0]]).tolist()
+    [[1.0, -2.0], [3.0, 0.0]]
+    """
+    limits = _ranges_of(calibration_embeddings)
+    if not np.size(calibration_embeddings):
+        raise ValueError("ranges cannot be taken from no vectors")
+    return limits
+
+
+def dequantize(quantized: NDArray[Any], ranges: Vectors) -> NDArray[np.float64]:
+    """int8 or uint8 vectors as the lower ends of their steps, float64."""
+    levels = quantized.astype(np.float64) + (128 if quantized.dtype == np.int8 else 0)
+    limits = _checked_ranges(ranges)
+    return np.asarray(levels * _steps(limits) + limits[0])
+
+
+def step_sizes(ranges: Vectors) -> NDArray[np.float32]:
+    """How far apart two neighbouring int8 or uint8 values of each dimension are, (d,)."""
+    return _steps(_checked_ranges(ranges))
+
+
+def _steps(limits: NDArray[np.float32]) -> NDArray[np.float32]:
+    steps = (limits[1] - limits[0]) / 255
+    return np.where(steps == 0, np.float32(1), steps)  # a dimension that is constant: its value becomes 0
+
+
 def _quantized(array: NDArray[Any], precision: Precision, limits: NDArray[np.float32] | None) -> NDArray[Any]:
     if precision == "float32":
         return array.astype(np.float32)
-    _check_finite(array, "embeddings")
+    check_finite(array, "embeddings")
     if limits is None:
         bits = np.packbits(array > 0, axis=-1)
         return bits if precision == "ubinary" else np.asarray(bits ^ 0x80).view(np.int8)
     if array.shape[-1] != limits.shape[1]:
         raise DimensionMismatch(f"ranges of shape {limits.shape} do not fit embeddings of shape {array.shape}")
-    steps = (limits[1] - limits[0]) / 255
-    steps = np.where(steps == 0, np.float32(1), steps)  # a dimension that is constant: its value becomes 0
     with np.errstate(over="ignore"):
-        buckets: NDArray[Any] = np.clip(np.floor((array - limits[0]) / steps), 0, 255)
+        buckets: NDArray[Any] = np.clip(np.floor((array - limits[0]) / _steps(limits)), 0, 255)
     return buckets.astype(np.uint8) if precision == "uint8" else (buckets - 128).astype(np.int8)
 
 
@@ -82,12 +118,7 @@ def _limits(
 ) -> NDArray[np.float32]:
     """The least and greatest value of each dimension, (2, d)."""
     if ranges is not None:
-        limits = to_host(as_matrix(ranges, "ranges")).astype(np.float32)
-        if limits.ndim != 2 or limits.shape[0] != 2:
-            raise ValueError(f"ranges must be (2, d), least and greatest values, not shape {limits.shape}")
-        if (limits[0] > limits[1]).any() or not np.isfinite(limits).all():
-            raise ValueError("ranges must be finite, the first row nowhere above the second")
-        return limits
+        return _checked_ranges(ranges)
     if calibration is None:
         if array.ndim == 1 or len(array) == 1:
             raise ValueError(
@@ -101,12 +132,25 @@ def _limits(
                 stacklevel=3,
             )
         calibration = array
+    return _ranges_of(calibration)
+
+
+def _checked_ranges(ranges: Vectors) -> NDArray[np.float32]:
+    limits = to_host(as_matrix(ranges, "ranges")).astype(np.float32)
+    if limits.ndim != 2 or limits.shape[0] != 2:
+        raise ValueError(f"ranges must be (2, d), least and greatest values, not shape {limits.shape}")
+    if (limits[0] > limits[1]).any() or not np.isfinite(limits).all():
+        raise ValueError("ranges must be finite, the first row nowhere above the second")
+    return limits
+
+
+def _ranges_of(calibration: Vectors) -> NDArray[np.float32]:
     sample = _floats(calibration, "calibration_embeddings")
     if sample.ndim != 2:
         raise ValueError(f"calibration_embeddings must be (m, d), not shape {sample.shape}")
     if len(sample) == 0:
         return np.zeros((2, sample.shape[1]), np.float32)
-    _check_finite(sample, "calibration_embeddings")
+    check_finite(sample, "calibration_embeddings")
     return np.stack([sample.min(axis=0), sample.max(axis=0)]).astype(np.float32)
 
 
@@ -121,8 +165,9 @@ def _holds_matrices(vectors: Vectors) -> bool:
     return isinstance(vectors, (list, tuple)) and len(vectors) > 0 and getattr(vectors[0], "ndim", 1) == 2
 
 
-def _check_finite(array: NDArray[Any], name: str) -> None:
+def check_finite(array: NDArray[Any], name: str) -> None:
+    """Raise NonFiniteEmbedding, with the rows, where a vector holds nan or infinity."""
     finite = np.isfinite(array)
     if not finite.all():
         rows = name_rows(np.flatnonzero(~np.atleast_2d(finite).all(axis=-1)))
-        raise NonFiniteEmbedding(f"{name} hold nan or infinity in row {rows}: they cannot be quantized")
+        raise NonFiniteEmbedding(f"{name} hold nan or infinity in row {rows}")

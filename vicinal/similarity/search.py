@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from vicinal.similarity.arrays import Vectors, as_rows, beside, check_dimensions, check_positive
+from vicinal.similarity.arrays import Vectors, as_corpus, as_rows, beside, check_dimensions, check_positive
 from vicinal.similarity.measures import ScoreFunction, measure_of
 from vicinal.similarity.scores import cos_sim
 from vicinal.similarity.topk import top_k as _top_k
@@ -27,7 +27,8 @@ def semantic_search(
 
     Args:
         query_embeddings: (q, d) array, tensor or list of vectors; a single (d,) vector is one query.
-        corpus_embeddings: (n, d), likewise; read in slices, so that a memory map is never loaded whole.
+        corpus_embeddings: (n, d), likewise; read in slices, so that a memory map, or what `load_vectors` gives, is
+            never loaded whole.
         query_chunk_size: queries at a time, at most.
         corpus_chunk_size: corpus rows at a time, at most.
         top_k: hits a query.
@@ -49,7 +50,7 @@ def semantic_search(
     """
     check_positive(query_chunk_size=query_chunk_size, corpus_chunk_size=corpus_chunk_size, top_k=top_k)
     queries = as_rows(query_embeddings, "query_embeddings")
-    corpus = as_rows(corpus_embeddings, "corpus_embeddings")
+    corpus = as_corpus(corpus_embeddings, "corpus_embeddings")
     names = ("query_embeddings", "corpus_embeddings")
     check_dimensions(queries, corpus, names)
     scores, rows = _top_k(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from vicinal.errors import FolderBusy
+
+LOCK = "lock"
 _NEW = ".new"
 
 
@@ -58,3 +63,34 @@ def leftovers(folder: Path) -> Iterator[Path]:
     for path in folder.glob(f".*{_NEW}"):
         if len(path.name.rsplit(".", 2)[1]) == 32:
             yield path
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Be the only one who writes into a folder; the system lets go of it when the process ends, however it does.
+
+    Raises:
+        FolderBusy: another one is.
+    """
+    with (folder / LOCK).open("ab") as file:
+        if not _taken(file):
+            raise FolderBusy(f"another process is writing into {folder}: wait until it ends, or take another folder")
+        yield
+
+
+def _taken(file: BinaryIO) -> bool:
+    """Lock a file without waiting; False where it is locked."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            raise
+        return False
+    return True

@@ -108,7 +108,7 @@ def _or_routes(spec: Spec) -> str:
 def stream(inputs: Iterable[Any], prompt: str, portion: int) -> Iterator[Text]:
     """Check and prompt the texts of an unbounded iterable, drawing `portion` at a time."""
     if isinstance(inputs, (str, Mapping)):
-        raise InvalidInput("encode_iter takes an iterable of texts; for a single text use encode")
+        raise InvalidInput("a stream is an iterable of texts; for a single text use encode")
     rows, start, kind = rows_of(inputs), 0, None
     while drawn := list(islice(rows, portion)):
         texts = checked(drawn, start)

@@ -87,11 +87,14 @@ class TextTokenizer:
         self._pair = PairTemplate.of(pair.ids, pair.type_ids, pair.sequence_ids)
         self.special = len(self._before) + len(self._after)
 
-    def __call__(self, texts: Sequence[Text], limit: int | None, cut: Cut = longest_first) -> Tokens:
+    def __call__(
+        self, texts: Sequence[Text], limit: int | None, cut: Cut = longest_first, tail: Sequence[int] = ()
+    ) -> Tokens:
         """Tokenize; a text of more than `limit` tokens, special ones counted, loses its end (or its beginning).
 
         Args:
             cut: which text of a pair loses how much.
+            tail: the tokens that a text ends in which has lost its end, of a model without special tokens.
 
         Raises:
             HalfCharacter: a text is no Unicode.
@@ -111,6 +114,9 @@ class TextTokenizer:
         if (kept < counts).any():
             ends = np.cumsum(counts)
             ids = ids[ranges(ends - (kept if self._keep_end else counts), kept)]
+            if (size := min(len(tail), limit or 0)) and not self._keep_end:
+                shortened = np.cumsum(kept)[kept < counts]
+                ids[shortened[:, None] + np.arange(-size, 0)] = tail[-size:]
         framed = np.empty(int(lengths.sum()), np.int32)
         content = np.ones(len(framed), bool)
         frame = (*zip(self._before, count()), *zip(self._after, count(-len(self._after))))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 from zlib import crc32
 
 import numpy as np
@@ -114,6 +114,20 @@ def unpack(keys: Sequence[bytes], stored: Sequence[object], width: int, dtype: S
     return Found(
         rows, halved(found) if dtype == "float16" else found, tokens[rows], seconds, given - len(rows) - coarse
     )
+
+
+def is_whole(key: bytes, row: bytes) -> bool:
+    """Whether a row is as it was written under its key."""
+    return len(row) > _layout("float16", 0).itemsize and crc32(row, crc32(key)) == _RESIDUE
+
+
+def described(row: bytes) -> dict[str, Any]:
+    """A whole row's vector, tokens of its text, and seconds."""
+    kind: StorageDtype = next(kind for kind, (mark, _) in _KINDS.items() if row.startswith(mark))
+    empty, one = (_layout(kind, width).itemsize for width in (0, 1))
+    (found,) = np.frombuffer(row, _layout(kind, (len(row) - empty) // (one - empty)))
+    vector = found["vector"].astype(np.float32)
+    return {"tokens": int(found["tokens"]), "seconds": float(found["seconds"]), "vector": vector}
 
 
 def halved(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vicinal.chunked import counter, divide
 from vicinal.errors import IndexWarning, InvalidInput, SpaceMismatch, Unavailable
 from vicinal.report import warn
-from vicinal.sentence_transformer import DOCUMENT_PROMPTS, SentenceTransformer
+from vicinal.sentence_transformer import SentenceTransformer
 from vicinal.text.chunking import Chunk
 from vicinal.text.inputs import resolve_prompt
 
@@ -137,7 +137,7 @@ def open_model(name: str | os.PathLike[str] | SentenceTransformer | None, **sett
 def prompts(model: SentenceTransformer) -> tuple[str, str]:
     """What `encode_query` and `encode_document` put before a text."""
     spec = model.spec
-    names = (model._prompt_for(("query",)), model._prompt_for(DOCUMENT_PROMPTS))
+    names = (model._prompt_for("query"), model._prompt_for("document"))
     return resolve_prompt(spec, None, names[0]), resolve_prompt(spec, None, names[1])
 
 
