@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 import pytest
@@ -134,6 +134,9 @@ class Hub:
         log: "GET /path" of every request, in order.
         agents: the User-Agent of each.
         everywhere: where given, the answer to whatever is asked.
+        first: answers to the first requests, whatever they ask.
+        listing: what /api/models has, `page` entries at a time.
+        queries: of each request, as it came.
     """
 
     def __init__(self) -> None:
@@ -141,15 +144,19 @@ class Hub:
         self.log: list[str] = []
         self.agents: list[str] = []
         self.everywhere: Answer | None = None
+        self.first: list[Answer] = []
+        self.listing: list[dict[str, object]] = []
+        self.page = 100
+        self.queries: list[dict[str, list[str]]] = []
         hub = self
 
         class Handler(_Handler):
             def respond(self) -> None:
                 hub.log.append(f"{self.command} {urlsplit(self.path).path}")
                 hub.agents.append(self.headers.get("User-Agent", ""))
-                status, body, headers, length = hub.everywhere or answer(
-                    hub, self.path, self.headers.get("Authorization")
-                )
+                hub.queries.append(parse_qs(urlsplit(self.path).query))
+                given = hub.first.pop(0) if hub.first else hub.everywhere
+                status, body, headers, length = given or answer(hub, self.path, self.headers.get("Authorization"))
                 if wanted := self.headers.get("Range"):  # "bytes=1000-", where a download is taken up again
                     start = int(wanted.removeprefix("bytes=").removesuffix("-"))
                     headers |= {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"}
@@ -194,9 +201,20 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
+def listed(hub: Hub, start: int) -> Answer:
+    """A page of the listing, with the way to the next one."""
+    headers, end = {"Content-Type": "application/json"}, start + hub.page
+    if end < len(hub.listing):
+        headers["Link"] = f'<{hub.url}/api/models?cursor={end}>; rel="next"'
+    return 200, json.dumps(hub.listing[start:end]).encode(), headers, -1
+
+
 def answer(hub: Hub, path: str, authorization: str | None) -> Answer:
     """What the public hub would answer to a request."""
     parts = unquote(urlsplit(path).path).strip("/").split("/")
+    query = parse_qs(urlsplit(path).query)
+    if parts == ["api", "models"]:
+        return listed(hub, int(query.get("cursor", ["0"])[0]))
     listing = parts[:2] == ["api", "models"]
     if listing:
         name, _, revision = "/".join(parts[2:]).partition("/revision/")
@@ -212,7 +230,9 @@ def answer(hub: Hub, path: str, authorization: str | None) -> Answer:
         return 404, b"{}", {"X-Error-Code": "RevisionNotFound"}, -1
     files = repository.commits[commit]
     if listing:
-        info = {"id": name, "modelId": name, "sha": commit, "siblings": [{"rfilename": file} for file in files]}
+        sizes = {file: {"size": len(content)} if "blobs" in query else {} for file, content in files.items()}
+        siblings = [{"rfilename": file, **size} for file, size in sizes.items()]
+        info = {"id": name, "modelId": name, "sha": commit, "siblings": siblings}
         return 200, json.dumps(info).encode(), {"Content-Type": "application/json"}, -1
     if repository.gated:
         return 403 if authorization else 401, b"{}", {"X-Error-Code": "GatedRepo"}, -1

@@ -15,11 +15,12 @@ ROOT = Path(vicinal.__file__).parent
 
 LAYERS = (
     ("cli",),
-    ("retrieval", "tuning", "exporting", "store", "evaluation", "cross_encoder.evaluation", "training"),
+    ("retrieval", "tuning", "exporting", "store", "evaluation", "cross_encoder.evaluation", "training", "datasets",
+     "readers"),
     ("losses", "cross_encoder.losses"),
     ("sentence_transformer", "cross_encoder", "chunked", "parallel", "selftest", "streams"),
     ("model", "store.cache", "store.vectors"),
-    ("engine", "arguments", "profiles"),
+    ("engine", "arguments", "profiles", "hub"),
     ("backends", "text", "loading", "report"),
     ("networks", "similarity"),
     ("backends.base", "backends.torch.tensors", "loading.spec", "loading.weights", "loading.folder", "loading.layout",
@@ -28,7 +29,7 @@ LAYERS = (
 )  # fmt: skip
 """A module may import from its own layer and those below. The longest name that fits a module is its own."""
 
-TORCH = ("backends.torch", "cross_encoder.losses", "losses", "models", "recipes", "training")
+TORCH = ("backends.torch", "cross_encoder.losses", "datasets", "losses", "models", "recipes", "training")
 """Where torch may be imported: what cannot be done without it."""
 
 ANYWHERE = ("", "util")
@@ -142,6 +143,7 @@ def test_what_is_imported_at_the_top_of_the_core() -> None:
         "accelerate",
         "pandas",
         "huggingface_hub",
+        "yaml",
         "tqdm",
         "safetensors",
         "pyarrow",

@@ -4,12 +4,15 @@ import subprocess
 import sys
 
 from vicinal import similarity, util
+from vicinal.training import mining
 
 
-def test_util_is_similarity() -> None:
-    assert util.__all__ == similarity.__all__ == sorted(similarity.__all__)
-    for name in util.__all__:
+def test_util_is_similarity_and_mining() -> None:
+    assert util.__all__ == [*similarity.__all__, "mine_hard_negatives"]
+    assert similarity.__all__ == sorted(similarity.__all__)
+    for name in similarity.__all__:
         assert getattr(util, name) is getattr(similarity, name)
+    assert util.mine_hard_negatives is mining.mine_hard_negatives
 
 
 def test_names_that_users_know() -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from vicinal import errors, evaluation, losses, util
+    from vicinal import datasets, errors, evaluation, losses, readers, util
     from vicinal.cross_encoder import CrossEncoder
+    from vicinal.datasets import ParallelSentencesDataset, SentencesDataset
     from vicinal.exporting import (
         export_dynamic_quantized_onnx_model,
         export_onnx,
@@ -22,16 +23,22 @@ if TYPE_CHECKING:
     from vicinal.store.index import Index
     from vicinal.store.vectors.reading import load_vectors
     from vicinal.store.vectors.saving import load_ranges, save_vectors
+    from vicinal.training.mining import mine_hard_negatives
+    from vicinal.training.readers import InputExample
 
 __all__ = [
     "CrossEncoder",
     "Hit",
     "Index",
+    "InputExample",
+    "ParallelSentencesDataset",
     "Pipeline",
     "Retriever",
     "SentenceTransformer",
+    "SentencesDataset",
     "SimilarityFunction",
     "__version__",
+    "datasets",
     "errors",
     "evaluation",
     "export_dynamic_quantized_onnx_model",
@@ -41,7 +48,9 @@ __all__ = [
     "load_ranges",
     "load_vectors",
     "losses",
+    "mine_hard_negatives",
     "quantize_embeddings",
+    "readers",
     "save_vectors",
     "util",
 ]
@@ -50,9 +59,12 @@ _HOMES = {
     "CrossEncoder": "vicinal.cross_encoder",
     "Hit": "vicinal.retrieval",
     "Index": "vicinal.store.index",
+    "InputExample": "vicinal.training.readers",
+    "ParallelSentencesDataset": "vicinal.datasets",
     "Pipeline": "vicinal.retrieval",
     "Retriever": "vicinal.retrieval",
     "SentenceTransformer": "vicinal.sentence_transformer",
+    "SentencesDataset": "vicinal.datasets",
     "SimilarityFunction": "vicinal.similarity",
     "export_dynamic_quantized_onnx_model": "vicinal.exporting",
     "export_onnx": "vicinal.exporting",
@@ -60,6 +72,7 @@ _HOMES = {
     "export_static_quantized_openvino_model": "vicinal.exporting",
     "load_ranges": "vicinal.store.vectors.saving",
     "load_vectors": "vicinal.store.vectors.reading",
+    "mine_hard_negatives": "vicinal.training.mining",
     "quantize_embeddings": "vicinal.similarity",
     "save_vectors": "vicinal.store.vectors.saving",
 }

@@ -2,6 +2,7 @@
 
 VicinalError
 ├── ModelNotFound          (FileNotFoundError)  no place has the model; lists each place and each way to get it
+├── HubError               (OSError)            the hub could not be asked for its list, or did not answer as one
 ├── DamagedModel           (ValueError)         a model file cannot be read, or does not fit its configuration
 ├── UnsupportedModel       (ValueError)         understood, but not something this backend can run faithfully
 ├── UnsafeModel            (ValueError)         a model folder asks for code, or for files outside itself
@@ -49,6 +50,13 @@ class ModelNotFound(VicinalError, FileNotFoundError):
     """No place that was looked at has the model."""
 
     def __str__(self) -> str:  # FileNotFoundError would show errno and file name
+        return str(self.args[0]) if self.args else ""
+
+
+class HubError(VicinalError, OSError):
+    """The hub could not be asked, or did not answer like a hub."""
+
+    def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
 
 

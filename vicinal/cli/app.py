@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import vicinal
-from vicinal.cli import terminal
+from vicinal.cli import models, terminal
 from vicinal.cli.cache import cache
 from vicinal.cli.encode import encode
 from vicinal.cli.evaluate import evaluate
@@ -108,4 +108,5 @@ for command in (encode, search, similarity, info, pack, golden, tune):
     app.command()(command)
 app.command("eval")(evaluate)
 app.add_typer(cache, name="cache")
+app.add_typer(models.app, name="models")
 app.add_typer(index_group, name="index")

@@ -96,6 +96,7 @@ class CrossEncoder(Model):
             config_kwargs=changes,
             bare_prefix="cross-encoder",
             reader=partial(read_classifier, chat_template=processing.pop("chat_template", None)),
+            head=True,
         )
         spec = with_prompts(opened.parts.spec, prompts or {}, {})
         arguments.no_file(model_kwargs or {})

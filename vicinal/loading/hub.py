@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from json import JSONDecodeError
 from pathlib import Path
+from typing import Any
 
 from vicinal.errors import ModelNotFound, UnsupportedModel
 from vicinal.loading.layout import Contents, plan
@@ -30,7 +31,11 @@ def endpoint() -> str:
 
 
 def download(
-    repo_id: str, revision: str | None, token: str | bool | None, cache_folder: str | os.PathLike[str]
+    repo_id: str,
+    revision: str | None,
+    token: str | bool | None,
+    cache_folder: str | os.PathLike[str],
+    accept: Callable[[Contents], None] | None = None,
 ) -> tuple[Path, str]:
     """Fetch a model's needed files into the hub cache, weights last; what is there already is not fetched again.
 
@@ -42,6 +47,7 @@ def download(
         revision: branch, tag or commit; None is "main".
         token: of the hub; True is the saved one, None the saved one where there is one, False none.
         cache_folder: in huggingface_hub's layout.
+        accept: looks at the model's configuration, and raises where its weights need not be fetched.
 
     Returns:
         The folder of the snapshot, and its commit.
@@ -52,33 +58,40 @@ def download(
     """
     from huggingface_hub import errors
 
-    wanted = _Wanted(repo_id, revision or "main", token, Path(os.path.expanduser(cache_folder)))
+    wanted = Wanted(repo_id, revision or "main", token, Path(os.path.expanduser(cache_folder)))
     try:
-        with _no_telemetry():
-            return _fetch(wanted)
+        with no_telemetry():
+            return _fetch(wanted, accept)
     except (errors.HTTPError, OSError, RuntimeError, JSONDecodeError) as error:
-        raise ModelNotFound(_reason(wanted, error)) from error
+        raise ModelNotFound(reason(wanted, error)) from error
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class Wanted:
+    """What the hub is asked for; the list of models has a name too."""
+
     repo_id: str
-    revision: str
-    token: str | bool | None
-    cache_folder: Path
+    revision: str = "main"
+    token: str | bool | None = None
+    cache_folder: Path = Path()
 
     def __str__(self) -> str:
         return f"{self.repo_id} at {endpoint()}"
 
 
-def _fetch(wanted: _Wanted) -> tuple[Path, str]:
+def client(token: str | bool | None) -> Any:
+    """huggingface_hub's client of the hub that is asked."""
     import huggingface_hub
 
     from vicinal import __version__
 
-    api = huggingface_hub.HfApi(
-        endpoint=endpoint(), token=wanted.token, library_name="vicinal", library_version=__version__
-    )
+    return huggingface_hub.HfApi(endpoint=endpoint(), token=token, library_name="vicinal", library_version=__version__)
+
+
+def _fetch(wanted: Wanted, accept: Callable[[Contents], None] | None) -> tuple[Path, str]:
+    import huggingface_hub
+
+    api = client(wanted.token)
     timeout = huggingface_hub.constants.HF_HUB_ETAG_TIMEOUT
     info = api.model_info(wanted.repo_id, revision=wanted.revision, timeout=timeout)
     if not re.fullmatch("[0-9a-f]{40}", info.sha or ""):
@@ -87,12 +100,15 @@ def _fetch(wanted: _Wanted) -> tuple[Path, str]:
         api.hf_hub_download, wanted.repo_id, revision=info.sha, cache_dir=wanted.cache_folder
     )
     names = frozenset(file.rfilename for file in info.siblings or ())
-    needed = plan(Contents(names, lambda name: Path(get(name)).read_bytes(), str(wanted)))
+    contents = Contents(names, lambda name: Path(get(name)).read_bytes(), str(wanted))
+    needed = plan(contents)
     if needed.missing:
         raise UnsupportedModel(
             f"{wanted}, commit {info.sha}, lacks {'; '.join(needed.missing)}. "
             f"It has: {', '.join(sorted(names)[:20])}{', ...' if len(names) > 20 else ''}"
         )
+    if accept is not None:
+        accept(contents)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         list(pool.map(get, needed.small))
         list(pool.map(get, needed.weights))
@@ -110,7 +126,7 @@ def _write_reference(reference: Path, commit: str) -> None:
 
 
 @contextmanager
-def _no_telemetry() -> Iterator[None]:
+def no_telemetry() -> Iterator[None]:
     """Keep huggingface_hub from telling the hub what else is installed and running, for our requests only."""
     from huggingface_hub import constants
 
@@ -123,7 +139,7 @@ def _no_telemetry() -> Iterator[None]:
             constants.HF_HUB_DISABLE_TELEMETRY = before
 
 
-def _reason(wanted: _Wanted, error: BaseException) -> str:
+def reason(wanted: Wanted, error: BaseException) -> str:
     """What went wrong, and what to do about it, in one sentence or two."""
     from huggingface_hub import errors
 
@@ -157,6 +173,8 @@ def _reason(wanted: _Wanted, error: BaseException) -> str:
             f"{wanted} could not be written to {wanted.cache_folder}: {_first_line(error)}. Make it writable, or "
             "name another place with cache_folder=... or HF_HOME"
         )
+    if (seconds := retry_after(error)) is not None:
+        return f"{endpoint()} has had too many requests from here (429): try again in {seconds} seconds"
     if isinstance(error, errors.HfHubHTTPError) and error.response is not None:
         return f"{endpoint()} answered {error.response.status_code} for {wanted.repo_id}: {_first_line(error)}"
     if isinstance(error, JSONDecodeError):
@@ -167,7 +185,16 @@ def _reason(wanted: _Wanted, error: BaseException) -> str:
     )
 
 
-def _and_token(wanted: _Wanted) -> str:
+def retry_after(error: BaseException) -> int | None:
+    """The seconds that a hub which has had too many requests asks to wait, 60 where it does not say; else None."""
+    response = getattr(error, "response", None)
+    if response is None or response.status_code != 429:
+        return None
+    stated = str(response.headers.get("Retry-After", ""))
+    return int(stated) if stated.isdecimal() else 60
+
+
+def _and_token(wanted: Wanted) -> str:
     return " and the token given does not open it" if isinstance(wanted.token, str) else ""
 
 

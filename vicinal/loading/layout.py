@@ -15,7 +15,7 @@ from vicinal.loading.folder import Folder
 
 # The last part of the `type` in modules.json. A name in none of these groups is somebody's own module: its weights are
 # taken where there are some, but not asked for.
-_TRANSFORMERS = frozenset(
+TRANSFORMERS = frozenset(
     (
         "Transformer",
         "MLMTransformer",
@@ -29,12 +29,12 @@ _TRANSFORMERS = frozenset(
         "T5",
     )
 )
-_ROUTERS = frozenset({"Router", "Asym"})
-_CONFIGURED = _TRANSFORMERS | {"Pooling", "Dense"}
-_WEIGHTED = _TRANSFORMERS | frozenset(
+ROUTERS = frozenset({"Router", "Asym"})
+_CONFIGURED = TRANSFORMERS | {"Pooling", "Dense"}
+_WEIGHTED = TRANSFORMERS | frozenset(
     ("Dense", "StaticEmbedding", "WordEmbeddings", "LayerNorm", "WeightedLayerPooling", "LSTM", "CNN", "CLIPModel")
 )
-_TOKENIZED = _TRANSFORMERS | {"StaticEmbedding"}
+_TOKENIZED = TRANSFORMERS | {"StaticEmbedding"}
 
 # In order of preference: one file, or an index that names its shards.
 _WEIGHTS = (
@@ -113,11 +113,11 @@ def plan(contents: Contents) -> Plan:
     """
     if contents.names.isdisjoint(_ROOTS):
         return Plan((), (), ("modules.json or config.json",))
-    parts = list(_parts(contents))
-    small = {name for folder in {"", *dict(parts)} for name in _small(contents, folder)}
+    found_parts = [(folder, type_.rpartition(".")[2]) for folder, type_ in parts(contents)]
+    small = {name for folder in {"", *dict(found_parts)} for name in _small(contents, folder)}
     weights: set[str] = set()
     missing = []
-    for folder, kind in parts:
+    for folder, kind in found_parts:
         found = _weights(contents, folder)
         weights |= found
         missing += sorted(found - contents.names)
@@ -130,8 +130,13 @@ def plan(contents: Contents) -> Plan:
     return Plan(tuple(sorted(small)), tuple(sorted(weights & contents.names)), tuple(missing))
 
 
-def _parts(contents: Contents) -> Iterator[tuple[str, str]]:
-    """(folder, kind) of every module, those of routers included."""
+def parts(contents: Contents) -> Iterator[tuple[str, str]]:
+    """(folder, type as the files spell it) of every module, those of routers included.
+
+    Raises:
+        DamagedModel: modules.json or a router's configuration cannot be read.
+        UnsafeModel: one of them names a place outside the model's folder.
+    """
     if "modules.json" not in contents.names:
         yield "", "Transformer"
         return
@@ -143,9 +148,8 @@ def _parts(contents: Contents) -> Iterator[tuple[str, str]]:
 
 
 def _routed(contents: Contents, folder: str, type_: object) -> Iterator[tuple[str, str]]:
-    kind = str(type_).rpartition(".")[2]
-    yield folder, kind
-    if kind in _ROUTERS:
+    yield folder, str(type_)
+    if str(type_).rpartition(".")[2] in ROUTERS:
         names = (_join(folder, "router_config.json"), _join(folder, "config.json"))
         name = next((name for name in names if name in contents.names), None)
         config = contents.json(name) if name else None

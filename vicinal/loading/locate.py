@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from vicinal.errors import InvalidInput, ModelNotFound, ModelWarning
 from vicinal.loading import packages
-from vicinal.loading.layout import on_disk, plan
+from vicinal.loading.layout import Contents, on_disk, plan
 
 Source = Literal["folder", "hub cache", "package", "bundled", "network"]
 
@@ -76,6 +77,7 @@ def locate(
     cache_folder: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
     bare_prefix: str = "sentence-transformers",
+    accept: Callable[[Contents], None] | None = None,
 ) -> Located:
     """Find a model's folder: an existing folder, the hub cache, an installed package, and only then the network.
 
@@ -89,6 +91,7 @@ def locate(
         cache_folder: of the hub cache; None is `SENTENCE_TRANSFORMERS_HOME`, else huggingface_hub's own.
         local_files_only: never ask the network; so do `HF_HUB_OFFLINE` and `TRANSFORMERS_OFFLINE`.
         bare_prefix: the organisation of bare names.
+        accept: looks at the configuration of a model on the network, and raises where it need not be fetched.
 
     Raises:
         ModelNotFound: no place has it; the message lists each with what was found there, and each way to get it.
@@ -101,21 +104,21 @@ def locate(
             warnings.warn(f"revision {revision!r} is not looked at: {found.folder} is a folder", ModelWarning, 2)
         return found
     asked = os.fspath(name)
-    wanted = _Wanted(asked, _hub_name(asked, bare_prefix), _checked(revision), hub_cache(cache_folder))
+    wanted = _Wanted(asked, hub_name(asked, bare_prefix), _checked(revision), hub_cache(cache_folder))
     cached = _in_cache(wanted)
     if isinstance(cached, Located):
         return cached
     package = _in_packages(wanted)
     if isinstance(package, Located):
         return package
-    off = _why_offline(local_files_only)
+    off = why_offline(local_files_only)
     if off:
         why, remedy = off
         raise ModelNotFound(_report(wanted, cached, package, f"not asked, because {why}", f"{remedy} and try again"))
     from vicinal.loading import hub  # with what it imports, only when the network is asked
 
     try:
-        folder, commit = hub.download(wanted.name, revision, token, wanted.cache_folder)
+        folder, commit = hub.download(wanted.name, revision, token, wanted.cache_folder, accept)
     except ModelNotFound as failure:
         remedy = "see above for what went wrong"
         raise ModelNotFound(_report(wanted, cached, package, str(failure), remedy)) from failure.__cause__
@@ -157,7 +160,12 @@ def _in_folder(name: str | os.PathLike[str]) -> Located | None:
     return None
 
 
-def _hub_name(asked: str, bare_prefix: str) -> str:
+def hub_name(asked: str, bare_prefix: str = "sentence-transformers") -> str:
+    """A model's whole name on the hub.
+
+    Raises:
+        ModelNotFound: the hub could not have one of that name.
+    """
     if not _HUB_NAME.fullmatch(asked):
         raise ModelNotFound(
             f"{asked!r} is neither an existing folder ({Path(asked).absolute()}) nor a name that the hub could have: "
@@ -207,7 +215,7 @@ def _in_packages(wanted: _Wanted) -> Located | str:
     return "; ".join(passed) or "no installed package has it"
 
 
-def _why_offline(local_files_only: bool) -> tuple[str, str] | None:
+def why_offline(local_files_only: bool) -> tuple[str, str] | None:
     """Why the network must not be asked, and what to do about that; None when it may."""
     if local_files_only:
         return "local_files_only=True was given", "leave out local_files_only"

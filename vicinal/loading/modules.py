@@ -384,6 +384,11 @@ _READERS: Mapping[str, Callable[[Reading, str], Module]] = {
 }
 
 
+def handles(name: str) -> bool:
+    """Whether a module has a form here, by its class; routers aside. Dropout does nothing outside training."""
+    return name in _READERS or name == "Dropout"
+
+
 def _model2vec(reading: Reading) -> Route:
     """model2vec's own folder: a table `embeddings`, an option to normalise."""
     config = reading.folder.mapping("config.json")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vicinal.loading import support
 from vicinal.loading.checkpoint import read_weights
 from vicinal.loading.folder import Folder
 from vicinal.loading.locate import Located, locate
@@ -48,12 +50,14 @@ def open_model(
     config_kwargs: Mapping[str, Any],
     bare_prefix: str = "sentence-transformers",
     reader: Reader = read_model,
+    head: bool = False,
 ) -> Opened:
     """Find a model and read it; None is the bundled one.
 
     Args:
         bare_prefix: the organisation that a bare name belongs to.
         reader: of its folder.
+        head: the reader wants a classification head.
 
     Raises:
         ModelNotFound: no place has it. DamagedModel, UnsupportedModel, UnsafeModel: it cannot be read.
@@ -68,6 +72,7 @@ def open_model(
             cache_folder=cache_folder,
             local_files_only=local_files_only,
             bare_prefix=bare_prefix,
+            accept=partial(support.refuse, overrides=config_kwargs, head=head),
         )
     parts = reader(Folder(located.folder), read_weights, config_kwargs)
     stated = {key for key, prompt in parts.spec.prompts.items() if prompt}

@@ -58,6 +58,13 @@ def recognised(name: str) -> str | None:
     return _RECOGNISED[name][1] if name in _RECOGNISED else None
 
 
+def names() -> list[str]:
+    """Names of the models that packages are said to have; a recognised package need not be installed."""
+    from importlib.metadata import entry_points
+
+    return sorted({entry.name for entry in entry_points(group=GROUP)} | _RECOGNISED.keys())
+
+
 def installed(name: str) -> Iterator[Package]:
     """The installed packages that have a model, those that state it first.
 
