@@ -82,12 +82,15 @@ class Searcher:
             if self._view is None or found.state.generation >= self._view.state.generation:
                 self._view = found
         if self._builder.due(found, space.similarity):
-            self._renew(found, db, state, space)
-            return self._view or found
+            return self._renew(found, db, state, space)
         return found
 
-    def _renew(self, found: View, db: sqlite3.Connection, state: State, space: Space) -> None:
-        """Take a derived folder that another thread or process has finished; begin one where there is none."""
+    def _renew(self, found: View, db: sqlite3.Connection, state: State, space: Space) -> View:
+        """Take a derived folder that another thread or process has finished; begin one where there is none.
+
+        Returns:
+            A view of the same generation.
+        """
         base = 0 if found.base is None else found.base.manifest.generation
         folders = derived.folders(self._database.folder)
         if folders and base < int(folders[0].name) <= state.generation:
@@ -95,9 +98,11 @@ class Searcher:
             with self._lock:
                 if self._view is None or self._view.state == later.state:
                     self._view = later
+            found = later
             if not self._builder.due(later, space.similarity):
-                return
+                return later
         self._builder.start(space)
+        return found
 
     def written(self, space: Space) -> None:
         """Look whether a derived folder is due, after a write."""
