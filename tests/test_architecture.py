@@ -149,6 +149,7 @@ def test_what_is_imported_at_the_top_of_the_core() -> None:
         "pyarrow",
         "faiss",
         "usearch",
+        "pypdf",
         "redis",
         "jinja2",
     }

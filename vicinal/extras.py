@@ -11,6 +11,7 @@ _MODULES = {
     "bm25": "bm25s",
     "mteb": "mteb",
     "faiss": "faiss",
+    "ingest": "pypdf",
     "chat": "jinja2",
     "onnx": "onnxruntime",
     "parquet": "pyarrow",
