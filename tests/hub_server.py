@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import struct
@@ -109,6 +110,7 @@ class Repository:
         gated: everybody sees what is there, nobody may fetch it.
         refuses: answers with this status whoever asks for a file.
         cut: files by name that arrive with this many bytes, and without a word of that.
+        messages: of the commits that were sent, in order.
     """
 
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -117,6 +119,7 @@ class Repository:
     gated: bool = False
     refuses: int | None = None
     cut: dict[str, int] = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)
 
     def commit(self, files: dict[str, bytes], reference: str = "main") -> str:
         """Add a commit, under a name, and give its hash."""
@@ -155,8 +158,12 @@ class Hub:
                 hub.log.append(f"{self.command} {urlsplit(self.path).path}")
                 hub.agents.append(self.headers.get("User-Agent", ""))
                 hub.queries.append(parse_qs(urlsplit(self.path).query))
+                token = self.headers.get("Authorization")
+                sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 given = hub.first.pop(0) if hub.first else hub.everywhere
-                status, body, headers, length = given or answer(hub, self.path, self.headers.get("Authorization"))
+                status, body, headers, length = given or (
+                    receive(hub, self.path, token, sent) if self.command == "POST" else answer(hub, self.path, token)
+                )
                 if wanted := self.headers.get("Range"):  # "bytes=1000-", where a download is taken up again
                     start = int(wanted.removeprefix("bytes=").removesuffix("-"))
                     headers |= {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"}
@@ -185,7 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
     def respond(self) -> None:
         raise NotImplementedError
 
-    do_GET = do_HEAD = lambda self: self.respond()
+    do_GET = do_HEAD = do_POST = lambda self: self.respond()
 
     def send(self, status: int, body: bytes, headers: Mapping[str, str], length: int) -> None:
         self.send_response(status)
@@ -194,7 +201,7 @@ class _Handler(BaseHTTPRequestHandler):
         whole = self.command == "HEAD" and length >= 0
         self.send_header("Content-Length", str(length if whole else len(body)))
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
@@ -244,3 +251,46 @@ def answer(hub: Hub, path: str, authorization: str | None) -> Answer:
     content = files[file]
     headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": commit}
     return 200, content[: repository.cut.get(file)], headers, len(content)
+
+
+def receive(hub: Hub, path: str, authorization: str | None, body: bytes) -> Answer:
+    """What the public hub would answer to what is sent to it: repositories, branches and commits of small files."""
+    parts = unquote(urlsplit(path).path).strip("/").split("/")
+
+    def reply(status: int, value: object) -> Answer:
+        return status, json.dumps(value).encode(), {"Content-Type": "application/json"}, -1
+
+    if authorization != "Bearer right":
+        return 401, b"{}", {"X-Error-Message": "Invalid credentials in Authorization header"}, -1
+    if parts == ["api", "validate-yaml"]:
+        return reply(200, {"errors": [], "warnings": []})
+    if parts == ["api", "repos", "create"]:
+        wanted = json.loads(body)
+        name = f"{wanted.get('organization') or 'me'}/{wanted['name']}"
+        if name in hub.repositories:
+            return reply(409, {"error": "You already created this model repo", "url": f"{hub.url}/{name}"})
+        hub.repositories[name] = Repository(
+            token="right" if wanted.get("private") or wanted.get("visibility") == "private" else None
+        )
+        hub.repositories[name].commit({".gitattributes": b""})
+        return reply(200, {"url": f"{hub.url}/{name}", "name": name})
+    name, (action, revision) = "/".join(parts[2:4]), parts[4:6]
+    repository = hub.repositories[name]
+    if action == "branch":
+        repository.references[revision] = repository.references["main"]
+        return reply(200, {})
+    if action == "preupload":
+        files = [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
+                 for file in json.loads(body)["files"]]  # fmt: skip
+        return reply(200, {"files": files})
+    assert action == "commit", path
+    lines = [json.loads(line) for line in body.splitlines()]
+    repository.messages.append(lines[0]["value"]["summary"])
+    files = dict(repository.commits[repository.references[revision]])
+    for line in lines[1:]:
+        assert line["key"] == "file", line
+        files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+    proposed = "create_pr=1" in urlsplit(path).query
+    commit = repository.commit(files, "refs/pr/1" if proposed else revision)
+    told = {"success": True, "commitOid": commit, "commitUrl": f"{hub.url}/{name}/commit/{commit}"}
+    return reply(200, {**told, **({"pullRequestUrl": f"{hub.url}/{name}/discussions/1"} if proposed else {})})

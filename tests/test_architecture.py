@@ -20,7 +20,7 @@ LAYERS = (
     ("losses", "cross_encoder.losses"),
     ("sentence_transformer", "cross_encoder", "chunked", "parallel", "selftest", "streams"),
     ("model", "store.cache", "store.vectors"),
-    ("engine", "arguments", "profiles", "hub"),
+    ("engine", "arguments", "profiles", "hub", "cards"),
     ("backends", "text", "loading", "report"),
     ("networks", "similarity"),
     ("backends.base", "backends.torch.tensors", "loading.spec", "loading.weights", "loading.folder", "loading.layout",
@@ -149,6 +149,7 @@ def test_what_is_imported_at_the_top_of_the_core() -> None:
         "pyarrow",
         "faiss",
         "usearch",
+        "pypdf",
         "redis",
         "jinja2",
     }

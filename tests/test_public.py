@@ -26,6 +26,7 @@ HEAVY = ("numpy", "torch", "transformers", "openvino", "onnx", "onnxruntime", "t
 def test_the_names() -> None:
     assert vicinal.__all__ == [
         "CrossEncoder",
+        "CrossEncoderModelCardData",
         "Hit",
         "Index",
         "InputExample",
@@ -33,6 +34,7 @@ def test_the_names() -> None:
         "Pipeline",
         "Retriever",
         "SentenceTransformer",
+        "SentenceTransformerModelCardData",
         "SentencesDataset",
         "SimilarityFunction",
         "__version__",

@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from vicinal import datasets, errors, evaluation, losses, readers, util
+    from vicinal.cards import CrossEncoderModelCardData, SentenceTransformerModelCardData
     from vicinal.cross_encoder import CrossEncoder
     from vicinal.datasets import ParallelSentencesDataset, SentencesDataset
     from vicinal.exporting import (
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CrossEncoder",
+    "CrossEncoderModelCardData",
     "Hit",
     "Index",
     "InputExample",
@@ -35,6 +37,7 @@ __all__ = [
     "Pipeline",
     "Retriever",
     "SentenceTransformer",
+    "SentenceTransformerModelCardData",
     "SentencesDataset",
     "SimilarityFunction",
     "__version__",
@@ -57,6 +60,7 @@ __all__ = [
 
 _HOMES = {
     "CrossEncoder": "vicinal.cross_encoder",
+    "CrossEncoderModelCardData": "vicinal.cards",
     "Hit": "vicinal.retrieval",
     "Index": "vicinal.store.index",
     "InputExample": "vicinal.training.readers",
@@ -64,6 +68,7 @@ _HOMES = {
     "Pipeline": "vicinal.retrieval",
     "Retriever": "vicinal.retrieval",
     "SentenceTransformer": "vicinal.sentence_transformer",
+    "SentenceTransformerModelCardData": "vicinal.cards",
     "SentencesDataset": "vicinal.datasets",
     "SimilarityFunction": "vicinal.similarity",
     "export_dynamic_quantized_onnx_model": "vicinal.exporting",

@@ -18,7 +18,8 @@ OutputValue = Literal["sentence_embedding", "token_embeddings"] | None
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 Truncation = Literal["warn", "error", "ignore"]
 TRUNCATIONS = ("warn", "error", "ignore")
-_DTYPES, _SETTINGS = ("dtype", "torch_dtype"), ("provider", "provider_options", "ov_config")
+_DTYPES = ("dtype", "torch_dtype")
+_SETTINGS = ("provider", "provider_options", "ov_config", "attn_implementation", "device_map")
 _FILES = ("file_name", "subfolder", "export")
 """Keys of `model_kwargs`: the dtype's names; what goes on to the backend, which knows which of them it takes;
 which file computes the network."""
@@ -68,6 +69,8 @@ def model_settings(kwargs: Mapping[str, Any], dtype: Any) -> tuple[Any, dict[str
             f"{', '.join((_DTYPES[0], *_SETTINGS, *_FILES))} are understood"
         )
     settings = {name: kwargs[name] for name in _SETTINGS if kwargs.get(name) is not None}
+    if settings.get("device_map") in ("cpu", {"": "cpu"}):  # where every backend computes
+        del settings["device_map"]
     wished = [kwargs[name] for name in _DTYPES if kwargs.get(name) is not None]
     if "ov_config" in settings:
         settings["ov_config"], hint = openvino_settings(settings["ov_config"])

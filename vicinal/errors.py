@@ -11,6 +11,7 @@ VicinalError
 ├── InvalidInput           (TypeError)          a text is not a text; names row and type
 ├── InvalidData            (ValueError)         data to train on or evaluate with is not as it must be; says where
 ├── DataNotFound           (FileNotFoundError)  no data set is there, or it cannot be reached; says what was looked for
+├── PublishingFailed       (OSError)            the hub did not take a model; says why, and what to do
 ├── TextTooLong            (ValueError)         truncation="error" and a text exceeds the model's length
 ├── DimensionMismatch      (ValueError)         vectors whose lengths differ were compared
 ├── WorkerDied             (RuntimeError)       a process of a pool ended before it gave its results
@@ -92,6 +93,13 @@ class DataNotFound(VicinalError, FileNotFoundError):
     """A data set is not where it was looked for, or cannot be reached."""
 
     def __str__(self) -> str:  # FileNotFoundError would show errno and file name
+        return str(self.args[0]) if self.args else ""
+
+
+class PublishingFailed(VicinalError, OSError):
+    """The hub did not take a model."""
+
+    def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
 
 

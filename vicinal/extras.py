@@ -9,7 +9,9 @@ from vicinal.errors import MissingExtra
 
 _MODULES = {
     "bm25": "bm25s",
+    "mteb": "mteb",
     "faiss": "faiss",
+    "ingest": "pypdf",
     "chat": "jinja2",
     "onnx": "onnxruntime",
     "parquet": "pyarrow",

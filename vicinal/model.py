@@ -5,18 +5,20 @@ from __future__ import annotations
 import copy
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from vicinal import arguments
+from vicinal import arguments, report
+from vicinal.cards import ModelCardData
 from vicinal.engine import Engine
 from vicinal.errors import UnsupportedModel
 from vicinal.loading.fingerprint import Stamps, fingerprint
 from vicinal.loading.locate import Located
 from vicinal.loading.opening import with_max_length
+from vicinal.loading.publish import Target, publish
 from vicinal.loading.save import save_model
 from vicinal.loading.spec import Pooling, Route, Spec
 from vicinal.similarity import SimilarityFunction
@@ -32,7 +34,14 @@ _CHANGING = threading.Lock()
 
 
 class Model(TorchForm):
-    """What every kind of model has. Setters replace the frozen spec, so that a call under way is not disturbed."""
+    """What every kind of model has. Setters replace the frozen spec, so that a call under way is not disturbed.
+
+    Attributes:
+        model_card_data: what its card says; of `model_card_data_class`.
+    """
+
+    model_card_data_class: ClassVar[type[ModelCardData]]
+    model_card_data: Any
 
     def __init__(self, engine: Engine, spec: Spec, located: Located) -> None:
         self._engine, self._spec, self._located = engine, spec, located
@@ -232,13 +241,100 @@ class Model(TorchForm):
         Raises:
             UnsupportedModel: safe_serialization=False asks for a pickle, which is not written.
         """
-        if not safe_serialization:
-            raise UnsupportedModel("safe_serialization=False asks for a pickled file; vicinal writes safetensors only")
+        _only_safetensors(safe_serialization)
         self._settle()
-        card = (model_name or self.name, list(train_datasets or ())) if create_model_card else None
+        card = self._card(model_name, train_datasets or ()) if create_model_card else None
         save_model(Path(path), self._spec, self._engine.saved_parts(), self._located.folder, card)
 
     save_pretrained = save
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        token: str | bool | None = None,
+        private: bool | None = None,
+        safe_serialization: bool = True,
+        commit_message: str | None = None,
+        local_model_path: str | os.PathLike[str] | None = None,
+        exist_ok: bool = False,
+        replace_model_card: bool = False,
+        train_datasets: list[str] | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+    ) -> str:
+        """Save the model and send it to the hub (`HF_ENDPOINT` names another), in one commit.
+
+        Args:
+            repo_id: "organisation/name", or "name" for the account of the token; made where it is not there.
+            token: of the hub; None is HF_TOKEN or the saved one.
+            private: whether a new repository is; None is the organisation's default.
+            safe_serialization: True; pickles are not written.
+            commit_message: of the commit, the title of a pull request too.
+            local_model_path: a folder that is sent as it is, instead of this model.
+            exist_ok: send to a repository that is there already.
+            replace_model_card: also where the repository has a README.md, which otherwise stays.
+            train_datasets: ids of data sets, for the card.
+            revision: a branch, made where it is not there.
+            create_pr: propose the commit instead of making it.
+
+        Returns:
+            The address of the commit, or of the pull request.
+
+        Raises:
+            PublishingFailed: the hub refuses or cannot be reached; the message says why, and what to do.
+        """
+        _only_safetensors(safe_serialization)
+        kind = type(self).__name__
+
+        def write(folder: Path, name: str, has_card: bool) -> None:
+            twin = copy.copy(self)
+            twin.model_card_data = copy.copy(self.model_card_data)
+            twin.model_card_data.model_id = name
+            twin.save(folder, name, replace_model_card or not has_card, train_datasets)
+
+        message = commit_message or f"Add a {kind}"
+        target = Target(repo_id, token, private, exist_ok, revision, create_pr, message)
+        return publish(target, write, local_model_path)
+
+    def save_to_hub(
+        self,
+        repo_id: str | None = None,
+        organization: str | None = None,
+        token: str | bool | None = None,
+        private: bool | None = None,
+        safe_serialization: bool = True,
+        commit_message: str = "Add new model.",
+        local_model_path: str | os.PathLike[str] | None = None,
+        exist_ok: bool = False,
+        replace_model_card: bool = False,
+        train_datasets: list[str] | None = None,
+        *,
+        repo_name: str | None = None,
+    ) -> str:
+        """The older name of `push_to_hub`; `organization` and `repo_name` are together its `repo_id`."""
+        report.warn("save_to_hub is an older name; use push_to_hub", DeprecationWarning)
+        name = repo_name if repo_id is None else repo_id
+        if name is None:
+            raise TypeError("save_to_hub() needs repo_id")
+        if organization is not None:
+            if "/" in name and not name.startswith(f"{organization}/"):
+                raise ValueError(f"repo_id={name!r} is not of organization={organization!r}; leave organization out")
+            name = f"{organization}/{name.rpartition('/')[2]}"
+        return self.push_to_hub(
+            name, token, private, safe_serialization, commit_message, local_model_path, exist_ok, replace_model_card,
+            train_datasets,
+        )  # fmt: skip
+
+    def _card(self, model_name: str | None, train_datasets: Sequence[str]) -> tuple[str, bool]:
+        """The card's text, and whether the card that the model came with stays where it has one."""
+        if not isinstance(self.model_card_data, ModelCardData):
+            wished, given = self.model_card_data_class.__name__, type(self.model_card_data).__name__
+            raise TypeError(f"model_card_data must be a {wished}, not {given}")
+        card = copy.copy(self.model_card_data)
+        card.train_datasets = [*card.train_datasets, *({"id": name} for name in train_datasets)]
+        card.model_name = card.model_name or model_name
+        card.register_model(self)
+        return card.render(), not self.model_card_data.says_something
 
     def close(self) -> None:
         """Let go of the graphs and the weights, those of copies too; `with` does it by itself."""
@@ -278,3 +374,8 @@ class Model(TorchForm):
             f"dtype={self.dtype!r}, device={str(self.device)!r}, threads={self._engine.choice.threads}, "
             f"dims={self.get_embedding_dimension()}, max_seq_length={limit}){modules}"
         )
+
+
+def _only_safetensors(safe_serialization: bool) -> None:
+    if not safe_serialization:
+        raise UnsupportedModel("safe_serialization=False asks for a pickled file; vicinal writes safetensors only")

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from vicinal import arguments, report, selftest
 from vicinal.arguments import NOTHING, TRUNCATIONS, OutputValue, Precision, Truncation
-from vicinal.backends import choose
+from vicinal.backends import choose, torch_runs
 from vicinal.backends.base import Bounds
+from vicinal.cards import SentenceTransformerModelCardData
 from vicinal.chunked import Long, encode_long
 from vicinal.engine import Job, prompt_length
 from vicinal.errors import NonFiniteEmbedding, PromptWarning, TruncationWarning, ZeroVectorWarning
@@ -64,6 +65,7 @@ class SentenceTransformer(Streams, Parallel, Model):
         threads: processor threads; None for all that the process may use (also from VICINAL_THREADS).
         similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan".
         truncate_dim: keep so many leading dimensions.
+        model_card_data: what the README.md of a saved model says (docs/cards.md).
         self_test: send two tokens through the model, and compare with the golden vectors of its folder if it has some.
         profile: a file that `vicinal tune` wrote, which states backend, dtype, threads and batch budget.
         cache: where vectors are kept and looked up: the path of an SQLite file, a redis:// URL, a `SQLiteCache` or
@@ -78,6 +80,8 @@ class SentenceTransformer(Streams, Parallel, Model):
     >>> model.encode(["a red apple", "a green apple", "tax law"]).shape
     (3, 256)
     """
+
+    model_card_data_class = SentenceTransformerModelCardData
 
     def __init__(
         self,
@@ -122,6 +126,7 @@ class SentenceTransformer(Streams, Parallel, Model):
             local_files_only=local_files_only,
             config_kwargs=config_kwargs or {},
             reader=partial(read_model, wish=wish(model_kwargs or {}, backend)),
+            torch=torch_runs(backend),
         )
         spec = with_prompts(opened.parts.spec, prompts or {}, opened.supplied)
         wished, settings = arguments.model_settings(model_kwargs or {}, dtype)
@@ -129,7 +134,7 @@ class SentenceTransformer(Streams, Parallel, Model):
         choice = choose(spec, *self._wish)
         super().__init__(made(opened.parts, choice, not config_kwargs), spec, opened.located)
         self._budget = budget or (_GPU_TOKENS if choice.device != "cpu" else _BATCH_TOKENS[choice.backend])
-        self.model_card_data = model_card_data
+        self.model_card_data = SentenceTransformerModelCardData() if model_card_data is None else model_card_data
         self.trust_remote_code = trust_remote_code
         self._supplied = {name: prompt for name, prompt in opened.supplied.items() if name not in (prompts or {})}
         if (length := arguments.max_length({**(tokenizer_kwargs or {}), **(processor_kwargs or {})})) is not None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from importlib import import_module
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from vicinal.backends import Choice, choose

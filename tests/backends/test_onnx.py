@@ -140,6 +140,25 @@ def test_the_graph_has_no_copy_of_the_weights() -> None:
     np.testing.assert_allclose(run(ops, output, inputs), inputs @ weight.array.T @ weight.array.T, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+def test_large_tables_are_looked_up_where_they_lie(dtype: str) -> None:
+    rows = rng.standard_normal((70000, 8)).astype(np.float32)
+    stored = {"F32": rows, "F16": rows.astype(np.float16), "BF16": (rows.view(np.uint32) >> 16).astype(np.uint16)}
+    table, ops = Tensor("t", dtype, stored[dtype]), onnx.OnnxOps()
+    inputs = [onnx.onnx.helper.make_tensor_value_info("ids", onnx.element("I32"), [None, None])]
+    program = onnx.session(ops, inputs, {"y": ops.embed(table, onnx.Node(ops, "ids"))}, 1)
+    assert program.inputs == {"ids"}
+    ids = rng.integers(0, 70000, (3, 5)).astype(np.int32)
+    before = program.start({"ids": ids}, True).result()["y"]
+    np.testing.assert_array_equal(before, table.rows(ids))
+    stored[dtype][ids[0, 0]] = 0
+    assert not program.start({"ids": ids}, True).result()["y"][0, 0].any()  # there is no copy
+    tied = onnx.OnnxOps()
+    tied.embed(table, onnx.Node(tied, "ids"))
+    tied.linear(onnx.Node(tied, "x"), table)
+    assert tied.folded == set(tied.tensors)
+
+
 def test_int8_weights_and_activations_have_a_scale_for_each_block() -> None:
     """A huge number costs precision among the inputs that share its scale, and nowhere else."""
     values = rng.standard_normal((17, 150)).astype(np.float32)

@@ -106,7 +106,7 @@ def test_by_size(hub: Hub) -> None:
 
 def test_rerankers(hub: Hub) -> None:
     hub.listing = [entry("a/vectors"), entry("a/pairs", pipeline_tag="text-ranking"),
-                   entry("a/mpnet", pipeline_tag="text-ranking", config={"model_type": "mpnet"})]  # fmt: skip
+                   entry("a/mpnet", pipeline_tag="text-ranking", config={"model_type": "t5"})]  # fmt: skip
     assert [model.name for model in search("", token=False).models] == ["a/vectors"]
     found = search("", rerankers=True, token=False)
     assert hub.queries[-1]["pipeline_tag"] == ["text-ranking"]

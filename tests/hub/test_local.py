@@ -24,7 +24,7 @@ def snapshot(cache: Path, name: str, commit: str = "0" * 40) -> Path:
 def test_what_is_listed(cache: Path) -> None:
     folder = write_bert(snapshot(cache, "a/bert"))
     write(snapshot(cache, "b/cut"), {"config.json": b'{"model_type": "bert"}'})
-    write(snapshot(cache, "c/other"), model_files() | {"config.json": b'{"model_type": "deberta"}'})
+    write(snapshot(cache, "c/other"), model_files() | {"config.json": b'{"model_type": "llava"}'})
     write(snapshot(cache, "d/damaged"), model_files() | {"modules.json": b"["})
     pickled = {name: file for name, file in model_files().items() if not name.endswith("safetensors")}
     more = {"pytorch_model.bin": b"", "2_Dense/pytorch_model.bin": b""}
@@ -35,7 +35,7 @@ def test_what_is_listed(cache: Path) -> None:
     assert (a.support.runs, a.support.how) == (True, "network bert")
     assert b.missing == ("model.safetensors or pytorch_model.bin", "tokenizer.json or another vocabulary")
     assert (b.support.runs, b.support.how) == (None, "it is not complete")
-    assert (c.support.runs, c.support.how) == (False, "model_type 'deberta' has no network here")
+    assert (c.support.runs, c.support.how) == (False, "model_type 'llava' has no network here")
     assert d.support.runs is False
     assert "modules.json" in d.support.how
     assert e.support.runs is False

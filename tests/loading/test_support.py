@@ -13,7 +13,7 @@ from tests.hub_server import Hub, Repository, isolate, model_files
 from tests.tiny import write_bert
 from vicinal import CrossEncoder, SentenceTransformer
 from vicinal.errors import UnsafeModel, UnsupportedModel
-from vicinal.loading.layout import on_disk
+from vicinal.loading.layout import Contents, on_disk
 from vicinal.loading.support import of_files, of_listing, refuse
 
 CASES = json.loads((Path(__file__).parent.parent / "fixtures/tiny/cases.json").read_text("utf-8"))["cases"]
@@ -40,7 +40,7 @@ def test_no_model_that_loads_is_refused(case: dict[str, Any], tiny_folder: Calla
 @pytest.mark.parametrize(
     ("files", "text"),
     [
-        ({"config.json": b'{"model_type": "deberta-v2"}'}, "model_type 'deberta-v2' has no network here"),
+        ({"config.json": b'{"model_type": "llava"}'}, "model_type 'llava' has no network here"),
         (
             {"config.json": b'{"model_type": "x", "auto_map": {"AutoModel": "m.M"}}'},
             "model_type 'x' with code of its own has no network",
@@ -66,10 +66,10 @@ def test_code_of_its_own_is_refused_before_its_weights(hub: Hub) -> None:
 
 
 def test_a_head_that_is_not_here(hub: Hub) -> None:
-    files = model_files() | {"config.json": b'{"model_type": "mpnet"}'}
+    files = model_files() | {"config.json": b'{"model_type": "t5"}'}
     del files["modules.json"]
     hub.repositories[NAME].commit(files)
-    with pytest.raises(UnsupportedModel, match="the network 'mpnet' has no classification head here"):
+    with pytest.raises(UnsupportedModel, match="the network 't5' has no classification head here"):
         CrossEncoder(NAME, token=False)
     assert hub.fetched() == ["config.json"]
 
@@ -82,6 +82,25 @@ def test_what_the_user_changes_counts(hub: Hub, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedModel, match="'old-name' has no network"):
         SentenceTransformer(NAME, token=False)
     assert SentenceTransformer(NAME, token=False, config_kwargs={"model_type": "bert"}).encode("a").shape == (22,)
+
+
+def test_a_language_model_that_scores_by_logits() -> None:
+    modules = [{"path": "", "type": "sentence_transformers.cross_encoder.modules.Transformer"},
+               {"path": "1_LogitScore", "type": "sentence_transformers.cross_encoder.modules.LogitScore"}]  # fmt: skip
+    files = {"modules.json": json.dumps(modules).encode(), "config.json": b'{"model_type": "qwen3"}'}
+    contents = Contents(frozenset(files), files.__getitem__, "a/model")
+    refuse(contents, head=True)
+    refuse(contents)
+    with pytest.raises(UnsupportedModel, match="a LogitScore module is not handled"):
+        refuse(contents, head=False)
+
+
+def test_an_exported_file_runs_what_no_network_does() -> None:
+    files = {"config.json": b'{"model_type": "somebody-s"}', "onnx/model.onnx": b""}
+    contents = Contents(frozenset(files), files.__getitem__, "a/model")
+    refuse(contents, head=False)
+    with pytest.raises(UnsupportedModel, match="'somebody-s' has no network"):
+        refuse(contents, head=True)
 
 
 def test_files(tmp_path: Path, fixtures: Path) -> None:
@@ -97,7 +116,7 @@ def test_files(tmp_path: Path, fixtures: Path) -> None:
         ({"model_type": "bert"}, ["model.safetensors"], [], False, True, "network bert"),
         ({"model_type": "bert"}, None, [], True, True, "network bert"),
         ({"model_type": "bert"}, ["pytorch_model.bin"], [], False, False, "its weights are pickled"),
-        ({"model_type": "mpnet"}, None, [], True, False, "the network 'mpnet' has no classification head"),
+        ({"model_type": "t5"}, None, [], True, False, "the network 't5' has no classification head"),
         ({"model_type": "llava"}, None, [], False, False, "model_type 'llava' has no network here"),
         ({}, ["model.safetensors"], ["model2vec"], False, True, "table"),
         ({}, ["0_StaticEmbedding/model.safetensors"], [], False, True, "table"),

@@ -80,7 +80,7 @@ def choose(
     """
     place = "cpu" if device is None or str(device) == "cpu:0" else str(device)
     alone = next((reason for route in spec.routes.values() if (reason := route.needs_torch)), "")
-    if alone and (backend not in ("auto", "torch") or find_spec("torch") is None or find_spec("transformers") is None):
+    if alone and not torch_runs(backend):
         raise UnsupportedModel(f"{alone}; backend=\"torch\" runs it: pip install 'vicinal[torch]'")
     firsts = [route.modules[0] for route in spec.routes.values()]
     static = all(isinstance(first, StaticEmbedding) for first in firsts)
@@ -100,6 +100,11 @@ def choose(
     if chosen == "torch":
         return Choice("torch", _torch(dtype, place), count, given, place)
     return Choice(chosen, _dtype(chosen, dtype, file), count, given)
+
+
+def torch_runs(backend: str) -> bool:
+    """Whether torch may run what no network here does."""
+    return backend in ("auto", "torch") and find_spec("torch") is not None and find_spec("transformers") is not None
 
 
 def _checked(backend: Backend, settings: Mapping[str, Any]) -> Mapping[str, Any]:

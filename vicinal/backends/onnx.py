@@ -23,6 +23,8 @@ OPSET, _IR = 20, 10
 """Of the operators, the first that has Gelu; of the file format."""
 _BLOCK = 64
 """Inputs of a linear layer that share a scale at int8."""
+_LARGE = 1 << 20
+"""Bytes of a table that is not copied."""
 _TYPES: Mapping[str, str] = {
     "F64": "DOUBLE", "F32": "FLOAT", "F16": "FLOAT16", "BF16": "BFLOAT16",
     "I64": "INT64", "I32": "INT32", "I16": "INT16", "I8": "INT8", "U8": "UINT8", "BOOL": "BOOL",
@@ -71,6 +73,8 @@ class OnnxOps:
         """Constants that stand in the graph itself."""
         self.tensors: dict[str, Tensor] = {}
         """Of the checkpoint, by their names in the graph, which has no copy of them."""
+        self.folded: set[str] = set()
+        """Those of them that are more than tables to look rows up in."""
 
     def node(self, kind: str, *inputs: Node, domain: str = "", **attributes: Any) -> Node:
         """A node of one output."""
@@ -88,7 +92,9 @@ class OnnxOps:
 
     def constant(self, value: NDArray[Any] | np.generic | Tensor) -> Node:
         if isinstance(value, Tensor):
-            return self._widened(self._tensor(value), value)
+            node = self._tensor(value)
+            self.folded.add(node.name)
+            return self._widened(node, value)
         self.small.append(onnx.numpy_helper.from_array(np.asarray(value), f"c{len(self.small)}"))
         return Node(self, self.small[-1].name)
 
@@ -134,6 +140,7 @@ class OnnxOps:
         scale = np.maximum(np.abs(parts).max(-1) / np.float32(127), np.float32(1e-12))
         small = (np.rint(parts / scale[..., None]) + 128).astype(np.uint8)
         weights = [self._tensor(Tensor.of(weight.name, array)) for array in (small, scale)]
+        self.folded.update(node.name for node in weights)
         return self.node(
             "MatMulNBits", x, *weights, domain="com.microsoft", K=columns, N=rows, bits=8, block_size=_BLOCK,
             accuracy_level=4,
@@ -267,13 +274,18 @@ def _elsewhere(name: str, tensor: Tensor) -> Any:
 
 
 class OnnxProgram:
-    """A session; threads share it."""
+    """A session; threads share it.
+
+    Args:
+        tables: inputs that are the same for every batch.
+        kept: what must live as long as the session, which reads its memory.
+    """
 
     batches = staticmethod(padded)
 
-    def __init__(self, session: Any, kept: list[Any], outputs: tuple[str, ...]) -> None:
-        self._session, self._kept, self._process = session, kept, os.getpid()
-        self.inputs, self.outputs = frozenset(entry.name for entry in session.get_inputs()), outputs
+    def __init__(self, session: Any, tables: dict[str, Any], kept: list[Any], outputs: tuple[str, ...]) -> None:
+        self._session, self._tables, self._kept, self._process = session, tables, kept, os.getpid()
+        self.inputs, self.outputs = frozenset(entry.name for entry in session.get_inputs()) - set(tables), outputs
 
     def start(self, feeds: Arrays, wait: bool) -> Done:
         if os.getpid() != self._process:
@@ -281,8 +293,9 @@ class OnnxProgram:
                 "this model was loaded before the process forked, and its threads are not here: load it in each "
                 "worker, or start workers with 'spawn'"
             )
-        found = self._session.run(self.outputs, {name: feeds[name] for name in self.inputs})
-        return Done(dict(zip(self.outputs, found, strict=True)))
+        given = {name: ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(feeds[name])) for name in self.inputs}
+        found = self._session.run_with_ort_values(self.outputs, {**given, **self._tables})
+        return Done({name: value.numpy() for name, value in zip(self.outputs, found, strict=True)})
 
 
 def session_options(threads: int) -> Any:
@@ -325,16 +338,24 @@ def session(
     provider: str | None = None,
     provider_options: Mapping[str, Any] | None = None,
 ) -> OnnxProgram:
-    """A session of a graph whose nodes were made, over the checkpoint's own memory."""
-    stubs = [_elsewhere(name, tensor) for name, tensor in ops.tensors.items()]
-    model = assemble(ops, inputs, outputs, stubs)
+    """A session of a graph whose nodes were made.
+
+    Weights are read from the checkpoint's own memory, to be packed. Large tables of embeddings stay there: as inputs,
+    since a session copies what it is given as its own.
+    """
+    tables = {}
+    if provider_name(provider) == _CPU:
+        tables = {n: t for n, t in ops.tensors.items() if n not in ops.folded and t.array.nbytes >= _LARGE}
+    weights = {name: tensor for name, tensor in ops.tensors.items() if name not in tables}
+    described = [onnx.helper.make_tensor_value_info(n, element(t.dtype), t.shape) for n, t in tables.items()]
+    model = assemble(ops, [*inputs, *described], outputs, [_elsewhere(*item) for item in weights.items()])
     options = session_options(threads)
-    values = [_value(tensor) for tensor in ops.tensors.values()]
-    options.add_external_initializers(list(ops.tensors), values)
+    values = {name: _value(tensor) for name, tensor in weights.items()}
+    options.add_external_initializers(list(values), list(values.values()))
     made = ort.InferenceSession(
         model.SerializeToString(), options, providers=providers(provider, provider_options or {})
     )
-    return OnnxProgram(made, [values, ops.tensors], tuple(outputs))
+    return OnnxProgram(made, {n: _value(t) for n, t in tables.items()}, [values, ops.tensors], tuple(outputs))
 
 
 def providers(wished: str | None, options: Mapping[str, Any]) -> list[Any]:

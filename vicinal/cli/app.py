@@ -18,6 +18,7 @@ from vicinal.cli.cache import cache
 from vicinal.cli.encode import encode
 from vicinal.cli.evaluate import evaluate
 from vicinal.cli.golden import golden
+from vicinal.cli.index import group as index_group
 from vicinal.cli.info import info
 from vicinal.cli.pack import pack
 from vicinal.cli.search import search
@@ -108,3 +109,4 @@ for command in (encode, search, similarity, info, pack, golden, tune):
 app.command("eval")(evaluate)
 app.add_typer(cache, name="cache")
 app.add_typer(models.app, name="models")
+app.add_typer(index_group, name="index")

@@ -7,12 +7,14 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vicinal.cli import options as o
 from vicinal.cli import terminal
+from vicinal.cli.mteb import evaluate_on_mteb
 from vicinal.cli.rows import NoQuotes
 
 if TYPE_CHECKING:
@@ -92,6 +94,21 @@ def evaluate(
             help="Draw the metrics of an evaluator's csv file over the training steps, and evaluate nothing.",
         ),
     ] = None,
+    mteb: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mteb",
+            metavar="TASK",
+            show_default=False,
+            help="Run this task of the package mteb instead of DATA; may be given several times.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", show_default=False, help="With --mteb, write results here, in its form."
+        ),
+    ] = None,
     as_json: o.Json = False,
 ) -> None:
     """Measure a model on labelled data.
@@ -105,6 +122,7 @@ def evaluate(
       vicinal eval all-MiniLM-L6-v2 beir/scifact
       vicinal eval all-MiniLM-L6-v2 stsb/test.tsv --against ./my-model --json
       vicinal eval out/eval/similarity_evaluation_dev_results.csv --plot curve.png
+      vicinal eval all-MiniLM-L6-v2 --mteb SciFact --mteb STSBenchmark -o results/
     """  # fmt: skip
     if plot is not None:
         _check_plot(data, against)
@@ -112,6 +130,14 @@ def evaluate(
 
         plot_curves(model, plot)
         return
+    if mteb:
+        if data is not None or against is not None:
+            raise typer.BadParameter("with --mteb give one model and no data", param_hint="--mteb")
+        wanted = o.ModelOptions(model, dtype, backend, threads, truncate_dim)
+        evaluate_on_mteb(wanted, mteb, output, as_json, {"truncation": truncation.value})
+        return
+    if output is not None:
+        raise typer.BadParameter("results are written with --mteb alone", param_hint="--output")
     if data is None:
         raise typer.BadParameter("say what to evaluate on: vicinal eval MODEL DATA", param_hint="DATA")
     if os.path.isdir(data):

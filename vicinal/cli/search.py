@@ -1,4 +1,4 @@
-"""`vicinal search`: the lines of some files that are nearest in meaning to a question."""
+"""`vicinal search`: what is nearest in meaning to a question: lines of some files, or documents of an index."""
 
 from __future__ import annotations
 
@@ -32,9 +32,40 @@ class Hit(NamedTuple):
 def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What is looked for.")],
     inputs: Annotated[
-        list[str],
-        typer.Argument(metavar="FILE", help="Files; folders, for the .txt, .md and .rst files below; - is stdin."),
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="FILE",
+            show_default=False,
+            help="Files; folders, for the .txt, .md and .rst files below; - is stdin. None with --index.",
+        ),
+    ] = None,
+    index: Annotated[
+        str | None,
+        typer.Option(
+            "--index", metavar="INDEX", show_default=False, help="Search this index (vicinal index build makes one)."
+        ),
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            "--where",
+            metavar="JSON",
+            show_default=False,
+            help='With --index: only documents whose metadata meet this, such as {"year": {">=": 2020}}.',
+        ),
+    ] = None,
+    rerank: Annotated[
+        str | None,
+        typer.Option(
+            "--rerank",
+            metavar="MODEL",
+            show_default=False,
+            help="Score the best by this cross-encoder, and show them in its order.",
+        ),
+    ] = None,
+    candidates: Annotated[
+        int, typer.Option("--candidates", metavar="N", min=1, help="With --rerank: so many are scored again.")
+    ] = 50,
     top_k: Annotated[int, typer.Option("--top-k", "-k", metavar="N", min=1, help="Show so many lines.")] = 5,
     min_score: Annotated[
         float | None,
@@ -72,33 +103,98 @@ def search(
     batch_tokens: o.BatchTokens = None,
     as_json: o.Json = False,
 ) -> None:
-    """Find the lines that are nearest in meaning to a query.
+    """Find the lines, or the documents of an index, that are nearest in meaning to a query.
 
     Blank lines are passed over. Each result is a score, file:line and the text, separated by tabs where the output is
-    not a terminal. Nothing is kept: files are read and encoded anew each time.
+    not a terminal. Nothing is kept: files are read and encoded anew each time. With --index, what `vicinal index build`
+    has kept is searched instead, by the model that made it; a result is a score, the document and the text.
 
     \b
     Examples:
       vicinal search "how long do I have to return an item?" examples/shop-faq.txt
       vicinal search "what did we decide about prices?" notes/ --top-k 20 --json
       git log --format=%s | vicinal search "fix a crash" -
+      vicinal search "how do I return an item?" --index docs.vicinal --rerank cross-encoder/ms-marco-MiniLM-L6-v2
     """
     if not query.strip():
         raise typer.BadParameter("the query is empty", param_hint="QUERY")
-    reading = r.Reading(format, column, field, encoding, no_quotes)
-    names = r.files(inputs)
-    reading.check(names)
-    loaded = o.ModelOptions(model, dtype, backend, threads, truncate_dim).load()
-    asked = Question(query, query_prompt, document_prompt, top_k, truncation, batch_tokens)
-    hits = [hit for hit in asked.hits(loaded, names, reading) if min_score is None or hit.score >= min_score]
+    options = o.ModelOptions(model, dtype, backend, threads, truncate_dim)
+    depth = top_k if rerank is None else max(top_k, candidates)
+    if index is None:
+        if not inputs:
+            raise typer.BadParameter("say which files, or --index", param_hint="FILE")
+        if where is not None:
+            raise typer.BadParameter("a filter needs --index", param_hint="--where")
+        asked = Question(query, query_prompt, document_prompt, depth, truncation, batch_tokens)
+        found, facts = _of_files(asked, inputs, r.Reading(format, column, field, encoding, no_quotes), options)
+    else:
+        if inputs:
+            raise typer.BadParameter("give files or --index, not both", param_hint="--index")
+        found, facts = _of_index(index, query, where, depth, options)
+    if rerank is not None:
+        found = _reranked(rerank, query, found, options)
+        facts["reranker"] = rerank
+    hits = [hit for hit in found[:top_k] if min_score is None or hit.score >= min_score]
     if as_json:
-        found = [{"score": round(h.score, 6), "file": h.row.file, "line": h.row.line, "text": h.row.text} for h in hits]
-        facts = {"query": query, "model": loaded.name, "similarity": loaded.similarity_fn_name}
-        typer.echo(json.dumps({**facts, "hits": found}))
+        listed = [{"score": round(h.score, 6), **h.facts, "text": h.text} for h in hits]
+        typer.echo(json.dumps({**facts, "hits": listed}))
     elif not hits:
-        terminal.say(f"nothing scores {min_score} or more")
+        terminal.say("nothing is found" if min_score is None else f"nothing scores {min_score} or more")
     else:
         _show(hits)
+
+
+class Found(NamedTuple):
+    """What is shown of a result."""
+
+    score: float
+    place: str
+    text: str
+    facts: dict[str, Any]
+
+
+def _of_files(
+    asked: Question, inputs: list[str], reading: r.Reading, options: o.ModelOptions
+) -> tuple[list[Found], dict[str, Any]]:
+    """The best rows of files, and what searched them."""
+    names = r.files(inputs)
+    reading.check(names)
+    model = options.load()
+    hits = asked.hits(model, names, reading)
+    found = [Found(h.score, h.row.place, h.row.text, {"file": h.row.file, "line": h.row.line}) for h in hits]
+    return found, _facts(asked.query, model)
+
+
+def _of_index(
+    path: str, query: str, where: str | None, top_k: int, options: o.ModelOptions
+) -> tuple[list[Found], dict[str, Any]]:
+    """The best documents of an index, and what searched it."""
+    from vicinal.store.index import Index
+
+    try:
+        wanted = None if where is None else json.loads(where)
+    except ValueError as error:
+        raise typer.BadParameter(f"{where} is not JSON: {error}", param_hint="--where") from None
+    with Index.open(path, options.load() if options.name is not None else None) as opened:
+        hits = opened.search(query, top_k, wanted)
+        facts = _facts(query, opened.model)
+    return [Found(h.score, h.id, h.text, {"id": h.id, "span": h.span, "metadata": h.metadata}) for h in hits], facts
+
+
+def _facts(query: str, model: SentenceTransformer) -> dict[str, Any]:
+    return {"query": query, "model": model.name, "similarity": model.similarity_fn_name}
+
+
+def _reranked(name: str, query: str, found: list[Found], options: o.ModelOptions) -> list[Found]:
+    """The same in the order of a cross-encoder; of equal scores the first order is kept."""
+    from vicinal.cross_encoder import CrossEncoder
+
+    if not found:
+        return found
+    reranker = CrossEncoder(name, dtype=options.dtype.value, threads=options.threads)
+    scores = reranker.predict([(query, hit.text) for hit in found], show_progress_bar=False, truncation="ignore")
+    again = [hit._replace(score=score) for hit, score in zip(found, scores.tolist(), strict=True)]
+    return sorted(again, key=lambda hit: -hit.score)
 
 
 @dataclass(frozen=True)
@@ -147,11 +243,11 @@ _CUT = 500
 """Characters of a text that a terminal is shown."""
 
 
-def _show(hits: list[Hit]) -> None:
+def _show(hits: list[Found]) -> None:
     """Print hits: columns on a terminal, else lines with tabs."""
     if not sys.stdout.isatty():
         for hit in hits:
-            typer.echo(f"{hit.score:.4f}\t{hit.row.place}\t{terminal.one_line(hit.row.text)}")
+            typer.echo(f"{hit.score:.4f}\t{hit.place}\t{terminal.one_line(hit.text)}")
         return
     from rich.console import Console
     from rich.table import Table
@@ -159,10 +255,10 @@ def _show(hits: list[Hit]) -> None:
 
     table = Table.grid(padding=(0, 2))
     for hit in hits:
-        text = terminal.one_line(hit.row.text)
+        text = terminal.one_line(hit.text)
         cells = (
             Text(f"{hit.score:.4f}", "bold green"),
-            Text(hit.row.place, "cyan"),
+            Text(hit.place, "cyan"),
             Text(text[:_CUT] + "…" * (len(text) > _CUT)),
         )
         table.add_row(*cells)

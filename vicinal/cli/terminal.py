@@ -102,11 +102,12 @@ def _placed(message: str, places: Sequence[object]) -> str:
 
 
 @contextmanager
-def progress(total: Callable[[], int | None]) -> Iterator[Callable[[int], None]]:
+def progress(total: Callable[[], int | None], unit: str = "texts") -> Iterator[Callable[[int], None]]:
     """A bar over texts where stderr is a terminal.
 
     Args:
         total: how many texts there are, None if that cannot be known; asked only for a bar.
+        unit: what is counted.
 
     Yields:
         A function to be told how many texts more are done.
@@ -119,5 +120,5 @@ def progress(total: Callable[[], int | None]) -> Iterator[Callable[[int], None]]
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("texts", total=total())
+        task = bar.add_task(unit, total=total())
         yield lambda done: bar.advance(task, done)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from vicinal import arguments, report, selftest
 from vicinal.arguments import NOTHING, Truncation
-from vicinal.backends import choose
+from vicinal.backends import choose, torch_runs
 from vicinal.backends.base import Bounds
+from vicinal.cards import CrossEncoderModelCardData
 from vicinal.cross_encoder import activations
 from vicinal.cross_encoder.inputs import older_arguments, read_documents, read_pairs
 from vicinal.engine import Job
@@ -57,6 +58,8 @@ class CrossEncoder(Model):
         Unavailable: a wished backend, device or dtype is not to be had here.
     """
 
+    model_card_data_class = CrossEncoderModelCardData
+
     @older_arguments
     def __init__(
         self,
@@ -97,13 +100,14 @@ class CrossEncoder(Model):
             bare_prefix="cross-encoder",
             reader=partial(read_classifier, chat_template=processing.pop("chat_template", None)),
             head=True,
+            torch=torch_runs(backend),
         )
         spec = with_prompts(opened.parts.spec, prompts or {}, {})
         arguments.no_file(model_kwargs or {})
         wished, settings = arguments.model_settings(model_kwargs or {}, dtype)
         self._wish = backend, wished, threads, settings, device
         super().__init__(made(opened.parts, choose(spec, *self._wish), not changes), spec, opened.located)
-        self.model_card_data = model_card_data
+        self.model_card_data = CrossEncoderModelCardData() if model_card_data is None else model_card_data
         self.trust_remote_code = trust_remote_code
         if (length := arguments.max_length(processing)) is not None:
             self.max_seq_length = length

@@ -14,6 +14,7 @@ from vicinal.errors import DamagedModel, ModelWarning, UnsupportedModel
 from vicinal.loading import reranker
 from vicinal.loading.folder import Folder
 from vicinal.loading.modules import Parts, Reading, class_name, read_settings, transformer
+from vicinal.loading.overrides import check_read
 from vicinal.loading.spec import Classifier, Route, Transformer
 from vicinal.loading.weights import Scope, Tensor
 from vicinal.networks.blocks import Keys
@@ -65,7 +66,7 @@ def read_classifier(
     _complete(reading.tensors, body, head, at, folder)
     route = Route((body, head), (at, at), reading.limits[at])
     spec = replace(read_settings(folder, settings, {"": route}, ""), activation=_activation(body.config, settings))
-    reading.check_overrides()
+    check_read(reading.overrides, reading.configs)
     return Parts(spec, reading.tensors, reading.tokenizers)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from vicinal import networks, report
 from vicinal.errors import DamagedModel, ModelWarning, UnsafeModel, UnsupportedModel
-from vicinal.loading import model2vec
+from vicinal.loading import lengths, model2vec, other
 from vicinal.loading.exported import WEIGHTS, WHERE_NEEDED, Exported, Wish, describe, find_file
 from vicinal.loading.folder import SENTENCE_CONFIGS, Folder
 from vicinal.loading.overrides import Noted, check_read
@@ -21,9 +20,7 @@ from vicinal.loading.spec import (
     Dropout,
     LayerNorm,
     Module,
-    NetworkConfig,
     Normalize,
-    OtherNetwork,
     Pooling,
     Route,
     Spec,
@@ -32,7 +29,6 @@ from vicinal.loading.spec import (
 )
 from vicinal.loading.tokenizer import TokenizerFile, chat_template, read_tokenizer
 from vicinal.loading.weights import Tensor
-from vicinal.networks.rotary import LONGEST
 
 OLD_POOLING = {
     "pooling_mode_cls_token": "cls",
@@ -50,13 +46,7 @@ DENSE_ACTIVATIONS = {
     "torch.nn.modules.activation.SiLU": "silu",
     "torch.nn.modules.activation.Sigmoid": "sigmoid",
 }
-TORCH_ONLY = ("BoW", "CNN", "LSTM", "WeightedLayerPooling", "WordEmbeddings", "WordWeights")
-"""Modules that are torch's alone."""
 _UNKNOWN_HERE = ("CLIPModel", "MLMTransformer", "SpladePooling", "SparseAutoEncoder", "SparseStaticEmbedding")
-_NOISE = ("transformers_version", "torch_dtype", "dtype", "architectures", "auto_map", "name_or_path")
-"""Keys of a configuration that tell nothing of the vectors."""
-_UNLIMITED = 1 << 30
-"""Limits beyond this are how tokenizer files say that there is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +81,6 @@ class Reading:
     wish: Wish = WEIGHTS
     configs: list[tuple[Mapping[str, Any], Noted]] = field(default_factory=list)
 
-    def check_overrides(self) -> None:
-        """See `overrides.check_read`."""
-        check_read(self.overrides, self.configs)
-
 
 def read_model(
     folder: Folder,
@@ -124,7 +110,7 @@ def read_model(
         routes, default = {"": _model2vec(reading)}, ""
     else:
         routes, default = {"": _plain(reading)}, ""
-    reading.check_overrides()
+    check_read(reading.overrides, reading.configs)
     return Parts(read_settings(folder, settings, routes, default), reading.tensors, reading.tokenizers, folder.root)
 
 
@@ -232,7 +218,7 @@ def _module(reading: Reading, name: str, at: str) -> Module | None:
     read = _READERS.get(name)
     if read is not None:
         return read(reading, at)
-    if name in TORCH_ONLY:
+    if name in other.TORCH_ONLY:
         reason = f"{reading.folder.root} has a {name} module, which has no network here"
         return Custom(f"sentence_transformers.models.{name}", reason=reason)
     if name in _UNKNOWN_HERE:
@@ -265,7 +251,7 @@ def transformer(reading: Reading, at: str, tasks: tuple[str, ...] = ("feature-ex
     if network is None and file is not None:
         parsed: Any = describe(config, folder, at)
     else:
-        parsed = _network(config, network, folder.path(prefix + "config.json"))
+        parsed = other.parsed(config, network, folder.path(prefix + "config.json"))
     sentence = folder.sentence_config(at)
     if sentence.get("transformer_task", tasks[0]) not in tasks:
         raise UnsupportedModel(f"{folder.root}: transformer_task {sentence['transformer_task']!r} is not handled here")
@@ -276,45 +262,13 @@ def transformer(reading: Reading, at: str, tasks: tuple[str, ...] = ("feature-ex
         )
     tokenizer = read_tokenizer(folder, at, architecture, bool(sentence.get("do_lower_case")))
     reading.tokenizers[at] = tokenizer
-    parsed, reading.limits[at] = _lengths(parsed, sentence.get("max_seq_length"), tokenizer, folder)
+    parsed, reading.limits[at] = lengths.of_network(parsed, sentence.get("max_seq_length"), tokenizer, folder)
     if file is not None:
         return Exported(architecture, config, parsed, file=file)
     found = _load(reading, at)
     if network is not None:
         _unprefix(reading.tensors, found, at, network.ANCHOR)
     return Transformer(architecture, config, parsed)
-
-
-def _network(config: Mapping[str, Any], network: networks.Network | None, path: Path) -> NetworkConfig:
-    """What the architecture's network reads of a configuration; where none can run it, what is known of it."""
-    if network is not None:
-        try:
-            return network.parse(config)
-        except UnsupportedModel as error:
-            return other_network(config, str(error))
-    custom = " with code of its own" if config.get("auto_map") else ""
-    return other_network(
-        config,
-        f"{path}: model_type {config.get('model_type')!r}{custom} has no network here "
-        f"({', '.join(networks.known())} have one)",
-    )
-
-
-def other_network(config: Mapping[str, Any], reason: str) -> OtherNetwork:
-    """What is known of an architecture without a network, under the names that most configurations have."""
-
-    def count(*keys: str) -> int:
-        return next((config[key] for key in keys if type(config.get(key)) is int and config[key] > 0), 0)
-
-    settings = {key: value for key, value in config.items() if not key.startswith("_") and key not in _NOISE}
-    return OtherNetwork(
-        vocab_size=count("vocab_size") or _UNLIMITED,
-        type_vocab_size=count("type_vocab_size"),
-        hidden_size=count("hidden_size", "d_model", "n_embd", "dim", "hidden_dim", "emb_dim"),
-        max_tokens=count("max_position_embeddings", "n_positions") or None,
-        settings=json.dumps(settings, sort_keys=True, default=str),
-        reason=reason,
-    )
 
 
 def _unprefix(tensors: dict[str, Tensor], found: Mapping[str, Tensor], at: str, anchor: str) -> None:
@@ -325,38 +279,6 @@ def _unprefix(tensors: dict[str, Tensor], found: Mapping[str, Tensor], at: str, 
         for name in found:
             tensor = tensors.pop(f"{at}/{name}")
             tensors[f"{at}/{name.removeprefix(prefix)}"] = tensor
-
-
-def _lengths(parsed: Any, stated: Any, tokenizer: TokenizerFile, folder: Folder) -> tuple[NetworkConfig, int | None]:
-    """The network's configuration and the tokens that a text may have.
-
-    A table of positions ends; rotary ones go on, as far as the sentence configuration says. What the tokenizer's file
-    says bounds them only from above: it often stands for no bound at all.
-    """
-    own = tokenizer.config.get("model_max_length")
-    if not getattr(parsed, "stretches", False):
-        return parsed, _limit(stated or own, parsed.max_tokens, folder)
-    limit = _limit(stated or own, None, folder)
-    if limit is None or (not stated and limit > parsed.max_tokens):
-        return parsed, parsed.max_tokens
-    limit = _limit(limit, LONGEST, folder)
-    return replace(parsed, max_tokens=max(limit or 0, parsed.max_tokens)), limit
-
-
-def _limit(stated: Any, allowed: int | None, folder: Folder) -> int | None:
-    """Tokens a text may have: what the files state, within what the position table allows."""
-    if stated is None or (isinstance(stated, (int, float)) and stated > _UNLIMITED):
-        return allowed
-    if type(stated) is not int or stated <= 0:
-        raise DamagedModel(f"{folder.root}: the maximum length must be a positive number of tokens, not {stated!r}")
-    if allowed is not None and stated > allowed:
-        report.warn(
-            f"{folder.root} states a maximum length of {stated} tokens, but its network has {allowed} positions: "
-            f"texts are cut to {allowed}",
-            ModelWarning,
-        )
-        return allowed
-    return stated
 
 
 def _pooling(reading: Reading, at: str) -> Pooling:
@@ -431,7 +353,7 @@ def _static(reading: Reading, at: str) -> StaticEmbedding:
             f"{reading.folder.root / at}: the tokenizer has {tokens} tokens but its table only {table.shape[0]} rows"
         )
     own = reading.folder.optional(f"{at}/{SENTENCE_CONFIGS[0]}" if at else SENTENCE_CONFIGS[0])
-    reading.limits[at] = _limit(own.get("max_seq_length"), None, reading.folder)
+    reading.limits[at] = lengths.limit(own.get("max_seq_length"), None, reading.folder)
     return StaticEmbedding(*table.shape)
 
 

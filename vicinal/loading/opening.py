@@ -51,6 +51,7 @@ def open_model(
     bare_prefix: str = "sentence-transformers",
     reader: Reader = read_model,
     head: bool = False,
+    torch: bool = False,
 ) -> Opened:
     """Find a model and read it; None is the bundled one.
 
@@ -58,6 +59,7 @@ def open_model(
         bare_prefix: the organisation that a bare name belongs to.
         reader: of its folder.
         head: the reader wants a classification head.
+        torch: torch may run what no network here does.
 
     Raises:
         ModelNotFound: no place has it. DamagedModel, UnsupportedModel, UnsafeModel: it cannot be read.
@@ -72,7 +74,7 @@ def open_model(
             cache_folder=cache_folder,
             local_files_only=local_files_only,
             bare_prefix=bare_prefix,
-            accept=partial(support.refuse, overrides=config_kwargs, head=head),
+            accept=None if torch else partial(support.refuse, overrides=config_kwargs, head=head),
         )
     parts = reader(Folder(located.folder), read_weights, config_kwargs)
     stated = {key for key, prompt in parts.spec.prompts.items() if prompt}

@@ -48,13 +48,13 @@ _STALE = re.compile(
 _EXPORTS = ("onnx", "openvino")
 
 
-def save_model(path: Path, spec: Spec, parts: Parts, source: Path, card: tuple[str, list[str]] | None) -> None:
+def save_model(path: Path, spec: Spec, parts: Parts, source: Path, card: tuple[str, bool] | None) -> None:
     """Write the folder beside `path`, then put it in its place. Other files that stand there are not touched: then
     each file is put in its place by itself, `modules.json` last.
 
     Args:
-        source: the folder that the model was loaded from, whose README.md stays the card.
-        card: the model's name and training data for a new card; None writes none.
+        source: the folder that the model was loaded from.
+        card: a card's text, and whether the README.md of `source` stays instead where there is one; None writes none.
 
     Raises:
         NotADirectoryError: `path` is a file. UnsupportedModel: the network is a file that another program exported.
@@ -74,7 +74,7 @@ def save_model(path: Path, spec: Spec, parts: Parts, source: Path, card: tuple[s
     try:
         _write(new, spec, parts)
         if card is not None:
-            _write_card(new / "README.md", source, spec, *card)
+            _write_card(new / "README.md", source, *card)
         _swap(new, path)
     finally:
         shutil.rmtree(new, ignore_errors=True)
@@ -289,54 +289,11 @@ def _config(module: Module) -> dict[str, Any]:
     return {}
 
 
-_SCORING_CARD = """---
-library_name: sentence-transformers
-pipeline_tag: text-ranking
-tags:
-- sentence-transformers
-- cross-encoder
-- reranker
-- vicinal
----
-
-# {name}
-
-Scores pairs of texts ({labels} a pair).
-
-```python
-from vicinal import CrossEncoder
-
-model = CrossEncoder("{name}")
-scores = model.predict([("a query", "a document"), ("a query", "another one")])
-```
-"""
-
-
-def _write_card(path: Path, source: Path, spec: Spec, name: str, data: list[str]) -> None:
-    if (own := Folder(source)).has("README.md"):
+def _write_card(path: Path, source: Path, text: str, keep: bool) -> None:
+    if keep and (own := Folder(source)).has("README.md"):
         shutil.copyfile(own.path("README.md"), path)
-        return
-    if spec.only is not None and spec.only.output == "scores":
-        path.write_text(_SCORING_CARD.format(name=name, labels=spec.width), encoding="utf-8")
-        return
-    head = ["---", "library_name: sentence-transformers", "pipeline_tag: sentence-similarity",
-            "tags:", "- sentence-transformers", "- feature-extraction", "- vicinal"]  # fmt: skip
-    if data:
-        head += ["datasets:", *(f"- {item}" for item in data)]
-    body = f"""---
-
-# {name}
-
-Turns texts into vectors of {spec.width} dimensions.
-
-```python
-from vicinal import SentenceTransformer
-
-model = SentenceTransformer("{name}")
-vectors = model.encode(["A text.", "Another one."])
-```
-"""
-    path.write_text("\n".join(head) + "\n" + body, encoding="utf-8")
+    else:
+        path.write_text(text, encoding="utf-8")
 
 
 def _json(path: Path, value: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from vicinal import networks
 from vicinal.errors import DamagedModel, UnsupportedModel
+from vicinal.loading.exported import SUFFIXES
 from vicinal.loading.layout import ROUTERS, TRANSFORMERS, Contents, parts, plan
 from vicinal.loading.modules import class_name, handles
 
@@ -98,7 +99,10 @@ def of_config(config: Mapping[str, Any], head: bool | None = None) -> Support:
 def _network(contents: Contents, overrides: Mapping[str, Any], head: bool | None) -> Support:
     """Whether every module has a form here."""
     settings = "config_sentence_transformers.json"
-    kind = contents.json(settings).get("model_type", _KINDS[0]) if settings in contents.names else _KINDS[0]
+    stated = contents.json(settings) if settings in contents.names else {}
+    if not isinstance(stated, dict):
+        raise DamagedModel(f"{settings} of {contents.place} is no mapping")
+    kind = stated.get("model_type", _KINDS[0])
     if kind not in _KINDS:
         return Support(False, f"it is a {kind}, which is not handled here")
     listed = "modules.json" in contents.names
@@ -107,6 +111,8 @@ def _network(contents: Contents, overrides: Mapping[str, Any], head: bool | None
         name = class_name(type_, contents.place) if "." in type_ else type_
         if name in ROUTERS:
             how.append("router")
+        elif name == "LogitScore" and head is not False:
+            how.append("logits")
         elif not handles(name):
             return Support(False, f"a {name} module is not handled here")
         elif name == "StaticEmbedding":
@@ -132,4 +138,8 @@ def _transformer(
     config = {**config, **overrides}
     if not listed and "model2vec" in str(config.get("model_type")):
         return Support(True, "table")
-    return of_config(config, head)
+    support = of_config(config, head)
+    file = next((file for file in sorted(contents.names) if file.endswith(tuple(SUFFIXES))), None)
+    if not head and file is not None and networks.find(str(config.get("model_type"))) is None:
+        return Support(True, f"exported file {file}")
+    return support

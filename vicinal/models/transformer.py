@@ -15,7 +15,8 @@ from vicinal.backends.torch.auto import OPTIONS, auto_model, checkpoint_tensors
 from vicinal.errors import UnsupportedModel
 from vicinal.loading import spec
 from vicinal.loading.checkpoint import read_weights
-from vicinal.loading.modules import other_network, read_module
+from vicinal.loading.modules import read_module
+from vicinal.loading.other import other_network
 from vicinal.loading.save import write_module
 from vicinal.models.inputs import TokenModule
 from vicinal.models.module import Features, kept, older, opened

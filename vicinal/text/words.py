@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from vicinal.text.pairs import ranges
-from vicinal.text.tokens import CHARACTERS, Ids, plain, portions
+from vicinal.text.tokens import CHARACTERS, HalfCharacter, Ids, plain, portions
 
 _WORDS, _LONGEST = 1 << 17, 48
 """Words that are remembered, and characters that such a word may have: about 30 MB when full."""
@@ -124,7 +124,10 @@ class WordCache:
             return plain(self._tokenizer, words)
         between, mark = f" {self._mark[0]} ", self._mark[1]
         lines = [between.join(words[i : i + _TOGETHER]) for i in range(0, len(words), _TOGETHER)]
-        found, _ = plain(self._tokenizer, [line + between for line in lines])
+        try:
+            found, _ = plain(self._tokenizer, [line + between for line in lines])
+        except HalfCharacter:  # of a line, which nobody gave: alone, the word itself is named
+            return plain(self._tokenizer, words)
         ends = np.flatnonzero(found == mark)
         return found[found != mark], np.diff(ends, prepend=-1) - 1
 

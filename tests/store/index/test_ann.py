@@ -92,6 +92,8 @@ def test_a_damaged_graph_is_passed_over_and_made_anew(create: Create) -> None:
         with pytest.warns(IndexWarning, match=r"graph.faiss is not as it was written: until it is made anew"):
             found = again.search(clustered(1, 1)[0], 5)
         assert found == again.search(clustered(1, 1)[0], 5, exact=True)
+        again.optimize()
+        assert again.verify() == [], "the builder has made it anew"
         assert again.rebuild() == []
         assert again.verify() == []
 

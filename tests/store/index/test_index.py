@@ -212,6 +212,36 @@ def test_threads_write_one_after_another(index: Index) -> None:
     assert index.verify() == []
 
 
+def test_threads_search_while_one_writes(create: Create, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builder, "LEAST", 20)
+    index = create()
+    vectors = np.random.default_rng(0).standard_normal((10, 13))
+    ids = [f"0/{i}" for i in range(10)]
+    index.add(ids, ids, vectors=vectors)
+    done, failed = threading.Event(), []
+
+    def search() -> None:
+        try:
+            while not done.is_set():
+                hits = index.search(vectors[0], 1000)
+                assert len(hits) % 10 == 0, "part of a write is seen"
+                assert all(hit.id == hit.text for hit in hits)
+        except BaseException as error:  # noqa: BLE001  told below, in the test's own thread
+            failed.append(error)
+
+    threads = [threading.Thread(target=search) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for turn in range(1, 30):
+        ids = [f"{turn}/{i}" for i in range(10)]
+        index.add(ids, ids, vectors=vectors)
+        index.delete([f"{turn - 3}/{i}" for i in range(10)])
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+
+
 def test_export_and_backup(index: Index, tmp_path: Path, model: SentenceTransformer) -> None:
     assert index.export(tmp_path / "all.jsonl") == 3
     lines = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]

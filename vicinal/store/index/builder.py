@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.errors import IndexBusy, IndexWarning, MissingExtra
+from vicinal.errors import DamagedIndex, IndexBusy, IndexWarning, MissingExtra
 from vicinal.extras import require
 from vicinal.report import warn
 from vicinal.similarity.arrays import Indices
@@ -37,6 +37,14 @@ def kind(search: Search, similarity: str, vectors: int) -> ann.Kind | None:
     if search == "auto":
         return "hnsw" if vectors > MANY else None
     return search if vectors >= LEAST else None
+
+
+def _graph_of(made: derived.Generation) -> ann.Graph | None:
+    """The structure of a derived folder; None where it has none, or a damaged one, which is made anew."""
+    try:
+        return ann.load(made)
+    except DamagedIndex:
+        return None
 
 
 class Builder:
@@ -135,7 +143,7 @@ class Builder:
         return True
 
     def _complete(self, made: derived.Generation, space: Space) -> bool:
-        return self.kind(space.similarity, len(made.chunks)) is None or ann.load(made) is not None
+        return self.kind(space.similarity, len(made.chunks)) is None or _graph_of(made) is not None
 
     def _kept(self, old: derived.Generation) -> Iterator[tuple[Indices, NDArray[np.float32]]]:
         for tile in view.tiles(old):
@@ -148,7 +156,7 @@ class Builder:
         wanted = self.kind(space.similarity, len(made.chunks))
         if wanted is None:
             return
-        seed = None if old is None else ann.load(old)
+        seed = None if old is None else _graph_of(old)
         fits = seed is not None and seed.kind == wanted and seed.similarity == space.similarity
         # The cells of IVF are for so many vectors; they are found anew once there are twice as many.
         if fits and wanted == "ivf" and old is not None and len(made.chunks) > 2 * len(old.chunks):

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -191,14 +191,16 @@ class Transaction:
         """(number, hash of the text, metadata) of the documents of some ids that are there."""
         return find(self.db, keys)
 
-    def insert(self, documents: Sequence[Incoming], embedded: Sequence[Embedded], source: int | None = None) -> None:
-        """Store new documents."""
+    def insert(
+        self, documents: Sequence[Incoming], embedded: Sequence[Embedded], sources: Mapping[str, int] | None = None
+    ) -> None:
+        """Store new documents; `sources` says which file some are from."""
         if not documents:
             return
         first = self.state.next_document
         rows = []
         for number, (one, parts) in enumerate(zip(documents, embedded, strict=True), first):
-            rows.append(_row(number, one, len(parts.chunks), source))
+            rows.append(_row(number, one, len(parts.chunks), (sources or {}).get(one.key)))
         self.db.executemany("INSERT INTO document VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
         self._values([(number, one) for number, one in enumerate(documents, first)])
         self._chunks(list(enumerate(embedded, first)))
@@ -229,6 +231,22 @@ class Transaction:
         self.db.executemany("DELETE FROM document WHERE id = ?", [(n,) for n in numbers])
         self.state = replace(self.state, documents=self.state.documents - len(numbers))
         self.changed = True
+
+    def source(self, path: str, stamp: str, hash_: str) -> int:
+        """Record a file that documents are from; its number."""
+        self.db.execute(
+            "INSERT INTO source (path, stamp, hash) VALUES (?, ?, ?) "
+            "ON CONFLICT (path) DO UPDATE SET stamp = excluded.stamp, hash = excluded.hash",
+            (path, stamp, hash_),
+        )
+        self.changed = True
+        (number,) = self.db.execute("SELECT id FROM source WHERE path = ?", (path,)).fetchone()
+        return int(number)
+
+    def left(self, source: int, kept: Container[str]) -> None:
+        """Remove the documents of a file but some."""
+        rows = self.db.execute("SELECT id, key FROM document WHERE source = ?", (source,)).fetchall()
+        self.remove([number for number, key in rows if key not in kept])
 
     def forget(self) -> None:
         """Keep nothing of the chunks that are gone: what was derived before this generation can no longer be used."""

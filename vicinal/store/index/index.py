@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from vicinal.errors import DimensionMismatch, IndexBusy, InvalidInput, SpaceMismatch
+from vicinal.errors import IndexBusy, SpaceMismatch
 from vicinal.extras import require
 from vicinal.sentence_transformer import SentenceTransformer
 from vicinal.store.index import documents, schema
 from vicinal.store.index.builder import SEARCHES, Builder, Search
-from vicinal.store.index.database import Database, State, find
+from vicinal.store.index.database import Database, State, Transaction, find
 from vicinal.store.index.documents import Document, Incoming
 from vicinal.store.index.export import export
 from vicinal.store.index.place import appearing
-from vicinal.store.index.search import Searcher
+from vicinal.store.index.search import Searcher, queries
 from vicinal.store.index.space import Embedded, Space, embed, open_model
 from vicinal.store.index.writes import differs, given, none_there, put
 
@@ -226,6 +223,21 @@ class Index:
         ready: dict[str, Embedded] = {}
         if vectors is not None:
             ready = dict(zip((one.key for one in rows), given(rows, vectors, self._space.dims), strict=True))
+        return self._replace(rows, ready, options)
+
+    def _replace(
+        self,
+        rows: Sequence[Incoming],
+        ready: dict[str, Embedded],
+        options: Mapping[str, Any],
+        prepare: Callable[[Transaction], Mapping[str, int]] = lambda transaction: {},
+    ) -> int:
+        """Write documents in one transaction, after those that need it are embedded; how many were new or changed.
+
+        Args:
+            ready: what is embedded already.
+            prepare: is called first in the transaction; says which source each document is from.
+        """
         with self._database.snapshot() as (db, _):
             there = find(db, [one.key for one in rows])
         for _ in range(_ATTEMPTS):
@@ -236,7 +248,7 @@ class Index:
                 there = transaction.find([one.key for one in rows])
                 if any(one.key not in ready and differs(one, there) for one in rows):
                     continue  # another process wrote one of them meanwhile
-                changed = put(transaction, rows, there, ready)
+                changed = put(transaction, rows, there, ready, prepare(transaction))
             self._searcher.written(self._space)
             return changed
         raise IndexBusy(f"other processes change the same documents of {self.path} again and again")
@@ -293,27 +305,9 @@ class Index:
         """
         if type(top_k) is not int or top_k < 1:
             raise ValueError(f"top_k must be a positive integer, not {top_k!r}")
-        vectors, single = self._vectors(query)
+        vectors, single = queries(query, self._space, lambda: self.model)
         found = self._searcher.search(vectors, top_k, where, chunks, bool(exact), self._same_space)
         return found[0] if single else found
-
-    def _vectors(self, query: Any) -> tuple[NDArray[np.float32], bool]:
-        if isinstance(query, str) or (isinstance(query, (list, tuple)) and all(isinstance(q, str) for q in query)):
-            single = isinstance(query, str)
-            texts = [query] if single else list(query)
-            if not texts:
-                return np.empty((0, self._space.dims), np.float32), False
-            found = self.model.encode_query(texts, prompt=self._space.query_prompt, show_progress_bar=False)
-            return found, single
-        try:
-            matrix: NDArray[np.float32] = np.asarray(query, np.float32)
-        except (TypeError, ValueError) as error:
-            raise InvalidInput(f"a query must be a text, a list of texts, or vectors: {error}") from None
-        if matrix.ndim not in (1, 2) or matrix.shape[-1] != self._space.dims:
-            raise DimensionMismatch(
-                f"a query vector must have {self._space.dims} dimensions; this has shape {matrix.shape}"
-            )
-        return np.atleast_2d(matrix), matrix.ndim == 1
 
     def get(self, ids: str | Iterable[str]) -> Any:
         """The document of an id, None where there is none; a list of them for several ids."""

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.errors import DimensionMismatch, InvalidInput
 from vicinal.retrieval.hit import Hit
+from vicinal.sentence_transformer import SentenceTransformer
 from vicinal.similarity import SimilarityFunction
 from vicinal.similarity.arrays import Doubles, Indices
 from vicinal.similarity.measures import Measure, measure_of
@@ -80,12 +82,15 @@ class Searcher:
             if self._view is None or found.state.generation >= self._view.state.generation:
                 self._view = found
         if self._builder.due(found, space.similarity):
-            self._renew(found, db, state, space)
-            return self._view or found
+            return self._renew(found, db, state, space)
         return found
 
-    def _renew(self, found: View, db: sqlite3.Connection, state: State, space: Space) -> None:
-        """Take a derived folder that another thread or process has finished; begin one where there is none."""
+    def _renew(self, found: View, db: sqlite3.Connection, state: State, space: Space) -> View:
+        """Take a derived folder that another thread or process has finished; begin one where there is none.
+
+        Returns:
+            A view of the same generation.
+        """
         base = 0 if found.base is None else found.base.manifest.generation
         folders = derived.folders(self._database.folder)
         if folders and base < int(folders[0].name) <= state.generation:
@@ -93,9 +98,11 @@ class Searcher:
             with self._lock:
                 if self._view is None or self._view.state == later.state:
                     self._view = later
+            found = later
             if not self._builder.due(later, space.similarity):
-                return
+                return later
         self._builder.start(space)
+        return found
 
     def written(self, space: Space) -> None:
         """Look whether a derived folder is due, after a write."""
@@ -124,6 +131,31 @@ class Searcher:
             while len(self._filtered) > _FILTERS:
                 self._filtered.popitem(last=False)
         return found
+
+
+def queries(given: Any, space: Space, model: Callable[[], SentenceTransformer]) -> tuple[NDArray[np.float32], bool]:
+    """What is looked for as vectors (q, dims), and whether it is one query alone.
+
+    Args:
+        given: a text or several; a vector or several.
+        model: gives the model, where it is needed.
+
+    Raises:
+        InvalidInput: it is none of these. DimensionMismatch: the vectors are of another length.
+    """
+    if isinstance(given, str) or (isinstance(given, (list, tuple)) and all(isinstance(one, str) for one in given)):
+        texts = [given] if isinstance(given, str) else list(given)
+        if not texts:
+            return np.empty((0, space.dims), np.float32), False
+        found = model().encode_query(texts, prompt=space.query_prompt, show_progress_bar=False)
+        return found, isinstance(given, str)
+    try:
+        matrix: NDArray[np.float32] = np.asarray(given, np.float32)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"a query must be a text, a list of texts, or vectors: {error}") from None
+    if matrix.ndim not in (1, 2) or matrix.shape[-1] != space.dims:
+        raise DimensionMismatch(f"a query vector must have {space.dims} dimensions; this has shape {matrix.shape}")
+    return np.atleast_2d(matrix), matrix.ndim == 1
 
 
 def _deepened(

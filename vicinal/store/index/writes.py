@@ -50,16 +50,22 @@ def put(
     rows: Sequence[Incoming],
     there: Mapping[str, tuple[int, bytes, str]],
     ready: Mapping[str, Embedded],
-    source: int | None = None,
+    sources: Mapping[str, int],
 ) -> int:
-    """Write documents that are new or have changed; how many."""
+    """Write documents that are new or have changed; how many.
+
+    Args:
+        there: those that are there, see `Transaction.find`.
+        ready: chunks and vectors of those that are new or have another text.
+        sources: which file some are from.
+    """
     new = [one for one in rows if one.key not in there]
-    transaction.insert(new, [ready[one.key] for one in new], source)
+    transaction.insert(new, [ready[one.key] for one in new], sources)
     changed = len(new)
     for one in rows:
         if one.key in there:
             number, hash_, metadata = there[one.key]
             if (hash_, metadata) != (one.hash, one.metadata) or one.key in ready:
-                transaction.replace(number, one, ready.get(one.key), source)
+                transaction.replace(number, one, ready.get(one.key), sources.get(one.key))
                 changed += 1
     return changed
