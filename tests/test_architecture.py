@@ -20,7 +20,8 @@ LAYERS = (
     ("losses", "cross_encoder.losses"),
     ("sentence_transformer", "cross_encoder", "chunked", "parallel", "selftest", "streams"),
     ("model", "store.cache", "store.vectors"),
-    ("engine", "arguments", "profiles", "hub", "cards"),
+    ("engine", "arguments", "profiles", "hub", "cards", "torch_engine", "torch_form"),
+    ("models",),
     ("backends", "text", "loading", "report"),
     ("networks", "similarity"),
     ("backends.base", "backends.torch.tensors", "loading.spec", "loading.weights", "loading.folder", "loading.layout",
@@ -29,7 +30,7 @@ LAYERS = (
 )  # fmt: skip
 """A module may import from its own layer and those below. The longest name that fits a module is its own."""
 
-TORCH = ("backends.torch", "cross_encoder.losses", "datasets", "losses", "models", "recipes", "training")
+TORCH = ("backends.torch", "cross_encoder.losses", "datasets", "losses", "models", "recipes", "torch_engine", "training")
 """Where torch may be imported: what cannot be done without it."""
 
 ANYWHERE = ("", "util")

@@ -169,8 +169,7 @@ class Model(TorchForm):
     @property
     def device(self) -> Any:
         """Where it runs: "cpu", or a torch.device while torch computes."""
-        torch: Any = self._torch
-        return torch.module.device if torch is not None and self._engine is torch else "cpu"
+        return self._torch.module.device if self._by_torch else "cpu"
 
     @property
     def spec(self) -> Spec:
@@ -186,9 +185,8 @@ class Model(TorchForm):
 
         While torch computes, that of `transformers`, which is the model's own.
         """
-        torch: Any = self._torch
-        if torch is not None and self._engine is torch:
-            return torch.module.tokenizer
+        if self._by_torch:
+            return self._torch.module.tokenizer
         return copy.deepcopy(self._engine.tokenizer(self._spec.route("query")).backend)
 
     def tokenize(self, texts: Any, prompt: str | None = None, **options: Any) -> dict[str, Any]:

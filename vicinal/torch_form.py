@@ -164,6 +164,11 @@ class TorchForm:
             self, list(train_objectives or ()), getattr(import_module(home), name), **options
         )
 
+    @property
+    def _by_torch(self) -> bool:
+        """Whether the torch modules compute."""
+        return self._torch is not None and self._engine is self._torch
+
     # ---- as a torch module -------------------------------------------------------------------------------------
 
     def __call__(self, features: Any, **options: Any) -> Any:

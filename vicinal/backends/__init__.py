@@ -165,7 +165,7 @@ def _torch(dtype: object, device: str) -> Dtype:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise Unavailable(f"the device {device!r} is not to be had here: {error}") from error
+        raise Unavailable(f"device={device!r} is not to be had here: {error}") from error
     return named
 
 

@@ -141,7 +141,7 @@ class Router(InputModule):
         Path(output_path, self.config_file_name).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     def __repr__(self) -> str:
-        return nn.Module.__repr__(self)
+        return str(nn.Module.__repr__(self))
 
 
 Asym = Router

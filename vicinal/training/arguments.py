@@ -13,7 +13,7 @@ from vicinal.training.samplers import BatchSamplers, MultiDatasetBatchSamplers
 
 
 @dataclass
-class SentenceTransformerTrainingArguments(TrainingArguments):  # type: ignore[misc]  # transformers is not typed here
+class SentenceTransformerTrainingArguments(TrainingArguments):
     """What a training run does. Every argument of `transformers.TrainingArguments`, and:
 
     Args:
@@ -41,7 +41,7 @@ class SentenceTransformerTrainingArguments(TrainingArguments):  # type: ignore[m
     def __post_init__(self) -> None:
         if self.warmup_ratio and not self.warmup_steps:
             self.warmup_steps = self.warmup_ratio
-        super().__post_init__()
+        super().__post_init__()  # type: ignore[no-untyped-call]  # transformers' own
         self.prompts = _parsed("prompts", self.prompts)
         self.router_mapping = _mapping("router_mapping", self.router_mapping)
         self.learning_rate_mapping = _mapping("learning_rate_mapping", self.learning_rate_mapping)
@@ -55,7 +55,7 @@ class SentenceTransformerTrainingArguments(TrainingArguments):  # type: ignore[m
 
     def to_dict(self) -> dict[str, Any]:
         """The arguments as JSON has them; classes and functions by name."""
-        found = super().to_dict()
+        found = super().to_dict()  # type: ignore[no-untyped-call]
         for name in ("batch_sampler", "multi_dataset_batch_sampler"):
             value = found[name]
             found[name] = getattr(value, "value", getattr(value, "__name__", value))

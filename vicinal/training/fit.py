@@ -111,7 +111,7 @@ def fit(
             model.save(output_path)
 
 
-class _Evaluating(TrainerCallback):  # type: ignore[misc]  # transformers is not typed here
+class _Evaluating(TrainerCallback):
     """Evaluates every so many steps and after every epoch, and keeps the best model."""
 
     def __init__(

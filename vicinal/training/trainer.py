@@ -40,7 +40,7 @@ _LOSS_WEIGHTS = "loss"
 """Folder of a checkpoint that holds what a loss learns itself."""
 
 
-class SentenceTransformerTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed here
+class SentenceTransformerTrainer(Trainer):
     """Trains a model on one or several data sets.
 
     Args:
@@ -60,6 +60,8 @@ class SentenceTransformerTrainer(Trainer):  # type: ignore[misc]  # transformers
         InvalidData: the data cannot be given to the loss. It is looked at before the first step.
     """
 
+    args: Any
+    eval_dataset: Any
     model_class: ClassVar[type[Any]] = SentenceTransformer
     arguments_class: ClassVar[type[Any]] = SentenceTransformerTrainingArguments
     collator_class: ClassVar[type[Any]] = SentenceTransformerDataCollator
@@ -95,7 +97,7 @@ class SentenceTransformerTrainer(Trainer):  # type: ignore[misc]  # transformers
         train_dataset, eval_dataset = as_sets(train_dataset), as_sets(eval_dataset)
         self._check(train_dataset, "train_dataset")
         self._check(eval_dataset, "eval_dataset")
-        self.evaluator = SequentialEvaluator(evaluator) if isinstance(evaluator, list) else evaluator
+        self.evaluator: Any = SequentialEvaluator(evaluator) if isinstance(evaluator, list) else evaluator
         self._parts: dict[str, dict[str, list[Any]]] = {"train": defaultdict(list), "eval": defaultdict(list)}
         if args.eval_strategy != "no" and eval_dataset is None and evaluator is not None:
             eval_dataset = Rows({})
@@ -331,15 +333,14 @@ class SentenceTransformerTrainer(Trainer):  # type: ignore[misc]  # transformers
 
     # ---- evaluation --------------------------------------------------------------------------------------------
 
-    def evaluation_loop(self, dataloader: Any, *args: Any, metric_key_prefix: str = "eval", **options: Any) -> Any:
-        """The loss on held-out data, then the evaluator's numbers."""
-        found = super().evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **options)
-        first = next(iter(self.eval_dataset)) if isinstance(self.eval_dataset, dict) and self.eval_dataset else None
-        if self.evaluator is None or (first is not None and metric_key_prefix == f"eval_{first}" and False):
+    def evaluation_loop(self, *args: Any, **options: Any) -> Any:
+        """The loss on held-out data, then the evaluator's numbers: once, where there are several data sets."""
+        found: Any = super().evaluation_loop(*args, **options)
+        prefix = options.get("metric_key_prefix", "eval")
+        first = f"eval_{next(iter(self.eval_dataset))}" if isinstance(self.eval_dataset, dict) else "eval"
+        if self.evaluator is None or prefix not in ("eval", first):
             return found
-        if first is not None and metric_key_prefix not in ("eval", f"eval_{first}"):
-            return found  # once, not for every data set
-        folder = os.path.join(self.args.output_dir, "eval")
+        folder = os.path.join(str(self.args.output_dir), "eval")
         os.makedirs(folder, exist_ok=True)
         numbers = self.evaluator(self.encoder, folder, self.state.epoch or 0, self.state.global_step)
         if not isinstance(numbers, Mapping):
@@ -368,7 +369,7 @@ class SentenceTransformerTrainer(Trainer):  # type: ignore[misc]  # transformers
             self.encoder.refresh()
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        folder = Path(output_dir or self.args.output_dir)
+        folder = Path(str(output_dir or self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         self.encoder.save(folder)
         if own := self._own_parameters():
@@ -380,7 +381,7 @@ class SentenceTransformerTrainer(Trainer):  # type: ignore[misc]  # transformers
         self._load_folder(Path(resume_from_checkpoint))
 
     def _load_best_model(self) -> None:
-        self._load_folder(Path(self.state.best_model_checkpoint))
+        self._load_folder(Path(str(self.state.best_model_checkpoint)))
 
     def _load_folder(self, folder: Path) -> None:
         """Put a checkpoint's weights into the model that is being trained."""
