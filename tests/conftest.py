@@ -104,6 +104,12 @@ def tiny_model(tiny_folder: Callable[[dict[str, Any]], Path]) -> Callable[[dict[
 
 
 @pytest.fixture
+def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if torch were not installed, when it is asked whether it may run a model."""
+    monkeypatch.setattr("vicinal.backends.find_spec", lambda name: None)
+
+
+@pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail the test, whatever it catches, when a socket connects or looks up a name outside this machine."""
     connect, connect_ex, getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo

@@ -30,7 +30,16 @@ LAYERS = (
 )  # fmt: skip
 """A module may import from its own layer and those below. The longest name that fits a module is its own."""
 
-TORCH = ("backends.torch", "cross_encoder.losses", "datasets", "losses", "models", "recipes", "torch_engine", "training")
+TORCH = (
+    "backends.torch",
+    "cross_encoder.losses",
+    "datasets",
+    "losses",
+    "models",
+    "recipes",
+    "torch_engine",
+    "training",
+)
 """Where torch may be imported: what cannot be done without it."""
 
 ANYWHERE = ("", "util")

@@ -137,7 +137,7 @@ def test_refused(model: SentenceTransformer, tmp_path: Path) -> None:
         model.encode("red", pool={})
     with pytest.raises(ValueError, match="a pool needs at least one device"):
         model.start_multi_process_pool([])
-    with pytest.raises(Unavailable, match="device='cuda:1' is not to be had"):
+    with pytest.raises(Unavailable, match="device='cuda:1', but this model is on cpu"):
         model.encode("red", device=["cpu", "cuda:1"])
     with pytest.raises(ValueError, match="chunk_size must be a positive integer or None, not 0"):
         model.encode("red", pool=object(), chunk_size=0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from vicinal import datasets, errors, evaluation, losses, readers, util
+    from vicinal import datasets, errors, evaluation, losses, models, readers, util
     from vicinal.cards import CrossEncoderModelCardData, SentenceTransformerModelCardData
     from vicinal.cross_encoder import CrossEncoder
     from vicinal.datasets import ParallelSentencesDataset, SentencesDataset
@@ -24,12 +24,17 @@ if TYPE_CHECKING:
     from vicinal.store.index import Index
     from vicinal.store.vectors.reading import load_vectors
     from vicinal.store.vectors.saving import load_ranges, save_vectors
+    from vicinal.training.arguments import CrossEncoderTrainingArguments, SentenceTransformerTrainingArguments
+    from vicinal.training.cross_encoder import CrossEncoderTrainer
     from vicinal.training.mining import mine_hard_negatives
     from vicinal.training.readers import InputExample
+    from vicinal.training.trainer import SentenceTransformerTrainer
 
 __all__ = [
     "CrossEncoder",
     "CrossEncoderModelCardData",
+    "CrossEncoderTrainer",
+    "CrossEncoderTrainingArguments",
     "Hit",
     "Index",
     "InputExample",
@@ -38,6 +43,8 @@ __all__ = [
     "Retriever",
     "SentenceTransformer",
     "SentenceTransformerModelCardData",
+    "SentenceTransformerTrainer",
+    "SentenceTransformerTrainingArguments",
     "SentencesDataset",
     "SimilarityFunction",
     "__version__",
@@ -52,6 +59,7 @@ __all__ = [
     "load_vectors",
     "losses",
     "mine_hard_negatives",
+    "models",
     "quantize_embeddings",
     "readers",
     "save_vectors",
@@ -61,6 +69,8 @@ __all__ = [
 _HOMES = {
     "CrossEncoder": "vicinal.cross_encoder",
     "CrossEncoderModelCardData": "vicinal.cards",
+    "CrossEncoderTrainer": "vicinal.training.cross_encoder",
+    "CrossEncoderTrainingArguments": "vicinal.training.arguments",
     "Hit": "vicinal.retrieval",
     "Index": "vicinal.store.index",
     "InputExample": "vicinal.training.readers",
@@ -69,6 +79,8 @@ _HOMES = {
     "Retriever": "vicinal.retrieval",
     "SentenceTransformer": "vicinal.sentence_transformer",
     "SentenceTransformerModelCardData": "vicinal.cards",
+    "SentenceTransformerTrainer": "vicinal.training.trainer",
+    "SentenceTransformerTrainingArguments": "vicinal.training.arguments",
     "SentencesDataset": "vicinal.datasets",
     "SimilarityFunction": "vicinal.similarity",
     "export_dynamic_quantized_onnx_model": "vicinal.exporting",

@@ -37,7 +37,7 @@ def probe(engine: Engine, route: Route, name: str) -> None:
     Raises:
         DamagedModel: a vector is not finite, does not recur, or both tokens have the same one.
     """
-    ids = _two_words(engine, route)
+    ids = None if route.needs_torch else _two_words(engine, route)
     if ids is None:
         return
     first, second = (_vector(engine, route, [token]) for token in ids)

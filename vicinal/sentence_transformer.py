@@ -31,7 +31,7 @@ from vicinal.similarity import SimilarityFunction
 from vicinal.streams import ENCODED, Streams
 from vicinal.text.inputs import read
 from vicinal.text.tokens import HalfCharacter, Text, everything
-from vicinal.torch_form import made
+from vicinal.torch_form import built, made
 
 if TYPE_CHECKING:
     from vicinal.store.cache import EmbeddingCache
@@ -67,6 +67,7 @@ class SentenceTransformer(Streams, Parallel, Model):
         truncate_dim: keep so many leading dimensions.
         model_card_data: what the README.md of a saved model says (docs/cards.md).
         self_test: send two tokens through the model, and compare with the golden vectors of its folder if it has some.
+        modules: torch modules (`vicinal.models`) to build a model from, instead of a name.
         profile: a file that `vicinal tune` wrote, which states backend, dtype, threads and batch budget.
         cache: where vectors are kept and looked up: the path of an SQLite file, a redis:// URL, a `SQLiteCache` or
             `RedisCache`, or any object with `get_many` and `put_many` (docs/caching.md).
@@ -111,28 +112,33 @@ class SentenceTransformer(Streams, Parallel, Model):
         profile: str | os.PathLike[str] | None = None,
         cache: Any = None,
     ) -> None:
-        arguments.no_modules(modules)
         budget = None
         if profile is not None:
             from vicinal.profiles import read_profile
 
             way = read_profile(profile, {"backend": backend, "dtype": dtype, "threads": threads})
             backend, dtype, threads, budget = way.backend, way.dtype, way.threads, way.batch_tokens
-        opened = open_model(
-            model_name_or_path,
-            revision=revision,
-            token=use_auth_token if token is None else token,
-            cache_folder=cache_folder,
-            local_files_only=local_files_only,
-            config_kwargs=config_kwargs or {},
-            reader=partial(read_model, wish=wish(model_kwargs or {}, backend)),
-            torch=torch_runs(backend),
-        )
-        spec = with_prompts(opened.parts.spec, prompts or {}, opened.supplied)
         wished, settings = arguments.model_settings(model_kwargs or {}, dtype)
         self._wish = backend, wished, threads, settings, device
-        choice = choose(spec, *self._wish)
-        super().__init__(made(opened.parts, choice, not config_kwargs), spec, opened.located)
+        if modules is not None:
+            opened, engine = built(modules)
+        else:
+            opened = open_model(
+                model_name_or_path,
+                revision=revision,
+                token=use_auth_token if token is None else token,
+                cache_folder=cache_folder,
+                local_files_only=local_files_only,
+                config_kwargs=config_kwargs or {},
+                reader=partial(read_model, wish=wish(model_kwargs or {}, backend), torch=torch_runs(backend)),
+                torch=torch_runs(backend),
+            )
+            engine = made(opened.parts, choose(opened.parts.spec, *self._wish), not config_kwargs)
+        spec = with_prompts(opened.parts.spec, prompts or {}, opened.supplied)
+        super().__init__(engine, spec, opened.located)
+        if modules is not None:
+            self.refresh()
+        choice = self._engine.choice
         self._budget = budget or (_GPU_TOKENS if choice.device != "cpu" else _BATCH_TOKENS[choice.backend])
         self.model_card_data = SentenceTransformerModelCardData() if model_card_data is None else model_card_data
         self.trust_remote_code = trust_remote_code
@@ -146,7 +152,7 @@ class SentenceTransformer(Streams, Parallel, Model):
         if cache is not None:
             self.cache = cache
         if self_test:
-            for route in spec.routes.values():
+            for route in self._spec.routes.values():
                 selftest.probe(self._engine, route, self.name)
             selftest.check_golden(self, Folder(opened.located.folder))
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vicinal.backends import Choice, choose
+from vicinal.backends import Choice, available_threads, choose
 from vicinal.engine import Engine
 from vicinal.errors import UnsupportedModel
 from vicinal.extras import require
 from vicinal.loading.fingerprint import Stamps
+from vicinal.loading.locate import Located
 from vicinal.loading.modules import Parts
+from vicinal.loading.opening import Opened
 from vicinal.loading.spec import Spec
 
 if TYPE_CHECKING:
@@ -35,6 +39,31 @@ def made(parts: Parts, choice: Choice, checked: bool) -> Engine:
     from vicinal.torch_engine import TorchEngine
 
     return TorchEngine(parts, choice)
+
+
+def built(modules: Any) -> tuple[Opened, Engine]:
+    """A model of modules that a user put together.
+
+    Raises:
+        ValueError: there are none. MissingExtra: torch is not installed.
+    """
+    require("torch", "SentenceTransformer(modules=...)")
+    require("transformers", "SentenceTransformer(modules=...)")
+    modules = list(modules.values()) if isinstance(modules, Mapping) else modules
+    if not isinstance(modules, (list, tuple)) or not modules:
+        raise ValueError(f"modules must be a list of torch modules, at least one, not {modules!r}")
+    from vicinal.models.trainable import Trainable, forms
+    from vicinal.torch_engine import TorchEngine
+
+    module = Trainable(*modules)
+    routes = forms(module)
+    first = modules[0]
+    default = "" if "" in routes else getattr(first, "default_route", None)
+    spec = Spec(routes, default)
+    module.eval()
+    engine = TorchEngine(module, Choice("torch", "float32", available_threads()), spec)
+    nowhere = Path(os.devnull) / "modules"
+    return Opened(engine.parts, Located(nowhere, "modules", "folder", None), {}), engine
 
 
 class TorchForm:

@@ -19,6 +19,8 @@ from tests import tiny
 from vicinal import SentenceTransformer
 from vicinal.errors import DamagedModel, MissingExtra, UnsafeModel, UnsupportedModel, VicinalError
 
+pytestmark = pytest.mark.usefixtures("without_torch")
+
 Spoil = Callable[[Path], Any]
 
 

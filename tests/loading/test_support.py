@@ -16,6 +16,8 @@ from vicinal.errors import UnsafeModel, UnsupportedModel
 from vicinal.loading.layout import Contents, on_disk
 from vicinal.loading.support import of_files, of_listing, refuse
 
+pytestmark = pytest.mark.usefixtures("without_torch")
+
 CASES = json.loads((Path(__file__).parent.parent / "fixtures/tiny/cases.json").read_text("utf-8"))["cases"]
 NAME = "someone/a-model"
 

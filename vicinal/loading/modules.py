@@ -79,6 +79,7 @@ class Reading:
     limits: dict[str, int | None]
     weights: Callable[[Folder, str], dict[str, Tensor]]
     wish: Wish = WEIGHTS
+    torch: bool = False
     configs: list[tuple[Mapping[str, Any], Noted]] = field(default_factory=list)
 
 
@@ -87,6 +88,7 @@ def read_model(
     weights: Callable[[Folder, str], dict[str, Tensor]],
     config_overrides: Mapping[str, Any],
     wish: Wish = WHERE_NEEDED,
+    torch: bool = False,
 ) -> Parts:
     """Read a model's folder.
 
@@ -94,12 +96,13 @@ def read_model(
         weights: reads the tensors in a subfolder.
         config_overrides: replace keys of `config.json`.
         wish: which of the folder's files computes its network, if one is to.
+        torch: whether torch may run what has no network here.
 
     Raises:
         DamagedModel: a file is missing or cannot be read. UnsupportedModel: a module cannot be run here.
         UnsafeModel: a module is code of the folder's own, or lies outside it.
     """
-    reading = Reading(folder, config_overrides, {}, {}, {}, weights, wish)
+    reading = Reading(folder, config_overrides, {}, {}, {}, weights, wish, torch)
     settings = folder.optional("config_sentence_transformers.json")
     kind = settings.get("model_type", "SentenceTransformer")
     if kind != "SentenceTransformer":
@@ -124,7 +127,7 @@ def read_module(
         kind: the module's class, without where it lives.
         at: its folder within `folder`, "" for the root.
     """
-    reading = Reading(folder, config_overrides, {}, {}, {}, weights)
+    reading = Reading(folder, config_overrides, {}, {}, {}, weights, torch=True)
     module = _READERS[kind](reading, at)
     tensors = {name.removeprefix(f"{at}/"): tensor for name, tensor in reading.tensors.items()}
     return module, tensors, reading.tokenizers.get(at), reading.limits.get(at)
@@ -218,10 +221,10 @@ def _module(reading: Reading, name: str, at: str) -> Module | None:
     read = _READERS.get(name)
     if read is not None:
         return read(reading, at)
-    if name in other.TORCH_ONLY:
+    if name in other.TORCH_ONLY and reading.torch:
         reason = f"{reading.folder.root} has a {name} module, which has no network here"
         return Custom(f"sentence_transformers.models.{name}", reason=reason)
-    if name in _UNKNOWN_HERE:
+    if name in (*other.TORCH_ONLY, *_UNKNOWN_HERE):
         raise UnsupportedModel(
             f"{reading.folder.root} has a {name} module, which is not handled here; it runs in sentence-transformers"
         )
@@ -251,7 +254,7 @@ def transformer(reading: Reading, at: str, tasks: tuple[str, ...] = ("feature-ex
     if network is None and file is not None:
         parsed: Any = describe(config, folder, at)
     else:
-        parsed = other.parsed(config, network, folder.path(prefix + "config.json"))
+        parsed = other.parsed(config, network, folder.path(prefix + "config.json"), reading.torch)
     sentence = folder.sentence_config(at)
     if sentence.get("transformer_task", tasks[0]) not in tasks:
         raise UnsupportedModel(f"{folder.root}: transformer_task {sentence['transformer_task']!r} is not handled here")

@@ -18,18 +18,30 @@ _NOISE = ("transformers_version", "torch_dtype", "dtype", "architectures", "auto
 _ANY = 1 << 30
 
 
-def parsed(config: Mapping[str, Any], network: networks.Network | None, path: Path) -> NetworkConfig:
-    """What the architecture's network reads of a configuration; where none can run it, what is known of it."""
+def parsed(
+    config: Mapping[str, Any], network: networks.Network | None, path: Path, torch: bool = True
+) -> NetworkConfig:
+    """What the architecture's network reads of a configuration; where none can run it, what is known of it.
+
+    Args:
+        torch: whether torch may run it then.
+
+    Raises:
+        UnsupportedModel: nothing runs it.
+    """
     if network is not None:
         try:
             return network.parse(config)
         except UnsupportedModel as error:
+            if not torch:
+                raise
             return other_network(config, str(error))
     custom = " with code of its own" if config.get("auto_map") else ""
     known = ", ".join(networks.known())
-    return other_network(
-        config, f"{path}: model_type {config.get('model_type')!r}{custom} has no network here ({known} have one)"
-    )
+    reason = f"{path}: model_type {config.get('model_type')!r}{custom} has no network here ({known} have one)"
+    if not torch:
+        raise UnsupportedModel(f"{reason}; it runs in sentence-transformers")
+    return other_network(config, reason)
 
 
 def other_network(config: Mapping[str, Any], reason: str) -> OtherNetwork:

@@ -26,6 +26,7 @@ from vicinal.sentence_transformer import SentenceTransformer
 from vicinal.training.arguments import SentenceTransformerTrainingArguments
 from vicinal.training.collator import DATASET, LABELS, SentenceTransformerDataCollator
 from vicinal.training.data import Rows, Stream, as_sets, check
+from vicinal.training.model_card import ModelCardCallback
 from vicinal.training.samplers import (
     BatchSamplers,
     DefaultBatchSampler,
@@ -116,6 +117,13 @@ class SentenceTransformerTrainer(Trainer):
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
         self.can_return_loss, self.model_accepts_loss_kwargs = True, False
+        self.add_model_card_callback(type(args)(output_dir="x").to_dict())
+
+    def add_model_card_callback(self, default_args: dict[str, Any]) -> None:
+        """Let the model's card be told of the data, the losses, the arguments and the numbers of this run."""
+        self.add_callback(
+            ModelCardCallback(self.encoder, self.train_dataset, self.eval_dataset, self.loss, default_args)
+        )
 
     # ---- model and losses --------------------------------------------------------------------------------------
 
