@@ -191,4 +191,6 @@ def _optimizer(trainer: Any, kind: type[Any] | None, params: dict[str, Any], wei
          "weight_decay": weight_decay},
         {"params": [p for n, p in named.items() if p.requires_grad and n.endswith(no_decay)], "weight_decay": 0.0},
     ]  # fmt: skip
-    return (kind or torch.optim.AdamW)(groups, **params)
+    optimizer = (kind or torch.optim.AdamW)(groups, **params)
+    optimizer.register_step_post_hook(trainer._forget)
+    return optimizer

@@ -88,6 +88,7 @@ class SentenceTransformerTrainer(Trainer):
         args = self.arguments_class(output_dir="tmp_trainer") if args is None else args
         if not isinstance(args, SentenceTransformerTrainingArguments):
             raise TypeError(f"args must be {self.arguments_class.__name__}, not {type(args).__name__}")
+        defaults = type(args)(output_dir="x").to_dict()  # before there is an accelerator, whose state this resets
         self._model_init, self._given_loss = model_init, loss
         if model is None and model_init is None:
             raise ValueError(f"{type(self).__name__} needs a model, or model_init")
@@ -117,7 +118,7 @@ class SentenceTransformerTrainer(Trainer):
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
         self.can_return_loss, self.model_accepts_loss_kwargs = True, False
-        self.add_model_card_callback(type(args)(output_dir="x").to_dict())
+        self.add_model_card_callback(defaults)
 
     def add_model_card_callback(self, default_args: dict[str, Any]) -> None:
         """Let the model's card be told of the data, the losses, the arguments and the numbers of this run."""
@@ -186,7 +187,7 @@ class SentenceTransformerTrainer(Trainer):
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """The evaluation batches."""
         data = self.eval_dataset if eval_dataset is None else eval_dataset
-        data = self.eval_dataset[data] if isinstance(data, str) else data
+        data = {data: self.eval_dataset[data]} if isinstance(data, str) else data
         return self._loader(data, self.args.eval_batch_size, training=False)
 
     def get_test_dataloader(self, test_dataset: Any) -> Any:
@@ -337,7 +338,13 @@ class SentenceTransformerTrainer(Trainer):
         names = {id(parameter): name for name, parameter in holder.named_parameters()}
         for pattern, rate in rates.items():
             _split(optimizer, pattern, rate, names)
+        optimizer.register_step_post_hook(self._forget)
         return optimizer
+
+    def _forget(self, *_: Any) -> None:
+        """Drop the gradients of what the losses learn: the loop drops those of the model alone."""
+        for parameter in self._own_parameters().values():
+            parameter.grad = None
 
     # ---- evaluation --------------------------------------------------------------------------------------------
 

@@ -41,7 +41,6 @@ class PairLoss(nn.Module):  # type: ignore[misc]
 
     def __init__(self, model: Any, activation_fn: Any = IDENTITY, one_label: bool = True) -> None:
         super().__init__()
-        self._by_keyword = hasattr(model, "trainable")
         self.model = trainable(model)
         self.activation_fn = IDENTITY if activation_fn is None else activation_fn
         labels = getattr(self.model, "num_labels", None)
@@ -103,8 +102,8 @@ class PairLoss(nn.Module):  # type: ignore[misc]
         return recomputed(partial(self._score), features, model=self.model, device=device_of(self.model).type)
 
     def _score(self, features: dict[str, Any]) -> Tensor:
-        """Logits, (pairs, labels): the adapter to models that take and give dicts, and to those that take keywords."""
-        out = self.model(**features) if self._by_keyword else self.model(dict(features))
+        """Logits, (pairs, labels)."""
+        out = self.model(dict(features))
         logits = out["scores"] if isinstance(out, dict) else out
         logits = logits.unsqueeze(1) if logits.ndim == 1 else logits
         return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
