@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -87,6 +87,8 @@ texts = st.lists(st.one_of(words, pieces), max_size=60).map("".join)
 
 
 @given(texts, st.integers(3, 30), st.integers(0, 5))
+@example(". a,aa,aa", 4, 2)  # one that is halved repeats nothing
+@example("a" * 27 + ",\n```\naaaaa " + "a" * 17, 6, 3)  # nor more than the last half before it
 def test_every_chunk_fits_and_together_they_are_the_text(text: str, room: int, overlap: int) -> None:
     overlap = min(overlap, room // 2)
     chunks = chunk(text, count, room + AROUND, overlap)

@@ -208,12 +208,19 @@ def _repeated(run: Sequence[_Piece], tokens: int) -> list[_Piece]:
 
 
 def _fitting(text: str, chunks: list[Chunk], count: Count, limit: int) -> Iterator[Chunk]:
-    """The chunks; those that have more tokens together than their parts have, in halves."""
+    """The chunks; one that has more tokens together than its parts have gives up what it repeats, then is halved.
+
+    Halves end and begin where no piece does, so the chunk after them may repeat more than the last half: it gives that
+    up too, and begins where the one before it stops.
+    """
+    begun, reached = -1, 0
     for part, size in zip(chunks, count([part.read(text) for part in chunks]).tolist(), strict=True):
-        if size <= limit:
-            yield part
-        else:
-            yield from _fitting(text, _halves(text, part, limit), count, limit)
+        if part.start < reached and (size > limit or part.start <= begun):
+            part = _trimmed(text, replace(part, start=reached))
+            size = int(count([part.read(text)])[0])
+        for fit in [part] if size <= limit else _fitting(text, _halves(text, part, limit), count, limit):
+            begun, reached = fit.start, fit.stop
+            yield fit
 
 
 def _halves(text: str, part: Chunk, limit: int) -> list[Chunk]:
