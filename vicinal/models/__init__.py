@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vicinal.models.heads import Dense, Dropout, LayerNorm, Normalize
+from vicinal.models.layers import CNN, LSTM, WeightedLayerPooling
 from vicinal.models.module import InputModule, Module
 from vicinal.models.pooling import Pooling
 from vicinal.models.router import Asym, Router
@@ -10,6 +11,8 @@ from vicinal.models.static import StaticEmbedding
 from vicinal.models.transformer import Transformer
 
 __all__ = [
+    "CNN",
+    "LSTM",
     "Asym",
     "Dense",
     "Dropout",
@@ -21,4 +24,5 @@ __all__ = [
     "Router",
     "StaticEmbedding",
     "Transformer",
+    "WeightedLayerPooling",
 ]
