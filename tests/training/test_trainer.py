@@ -153,6 +153,25 @@ def test_several_data_sets_prompts_rates_and_an_evaluator(folder: Path, tmp_path
     assert collator.prompt_of("sentence1", "scored") == "apple "
 
 
+def test_an_evaluator_alone_is_enough(folder: Path, tmp_path: Path) -> None:
+    model = SentenceTransformer(folder, dtype="float32")
+    trainer = SentenceTransformerTrainer(
+        model=model,
+        args=arguments(
+            tmp_path / "out", eval_strategy="epoch", save_strategy="epoch", load_best_model_at_end=True,
+            metric_for_best_model="spearman_cosine",
+        ),
+        train_dataset=scored(),
+        evaluator=EmbeddingSimilarityEvaluator(texts(8, 6), texts(8, 7), np.linspace(0, 1, 8).tolist()),
+    )  # fmt: skip
+    trainer.train()
+    found = {e["step"]: e["eval_spearman_cosine"] for e in trainer.state.log_history if "eval_spearman_cosine" in e}
+    best = SentenceTransformer(tmp_path / f"out/checkpoint-{max(found, key=lambda step: found[step])}", dtype="float32")
+    np.testing.assert_allclose(model.encode(WORDS), best.encode(WORDS), atol=1e-6)
+    assert trainer.state.best_metric == max(found.values())
+    assert "SentenceTransformer" in (tmp_path / "out/checkpoint-6/README.md").read_text()
+
+
 def test_what_a_loss_learns_is_trained_saved_and_read_back(folder: Path, tmp_path: Path) -> None:
     labelled = pairs().add_column("label", [i % 3 for i in range(24)])
     results = []

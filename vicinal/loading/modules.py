@@ -194,7 +194,7 @@ def _route(reading: Reading, listed: list[tuple[str, str]]) -> Route:
         if module is not None:
             modules.append(module)
             folders.append(at)
-    if not modules:
+    if all(isinstance(module, Dropout) for module in modules):
         raise DamagedModel(f"{reading.folder.path('modules.json')} lists no module that makes anything")
     return _checked(Route(tuple(modules), tuple(folders), reading.limits.get(folders[0])), reading.folder)
 
@@ -330,7 +330,7 @@ def _normalize(reading: Reading, at: str) -> Normalize:
 
 
 def _dropout(reading: Reading, at: str) -> Dropout:
-    return Dropout(float(reading.folder.optional(f"{at}/config.json").get("dropout", 0.2)))
+    return Dropout(float(reading.folder.optional(f"{at}/config.json" if at else "config.json").get("dropout", 0.2)))
 
 
 def _layer_norm(reading: Reading, at: str) -> LayerNorm:

@@ -122,9 +122,8 @@ class SentenceTransformerTrainer(Trainer):
 
     def add_model_card_callback(self, default_args: dict[str, Any]) -> None:
         """Let the model's card be told of the data, the losses, the arguments and the numbers of this run."""
-        self.add_callback(
-            ModelCardCallback(self.encoder, self.train_dataset, self.eval_dataset, self.loss, default_args)
-        )
+        held_out = None if isinstance(self.eval_dataset, Rows) else self.eval_dataset
+        self.add_callback(ModelCardCallback(self.encoder, self.train_dataset, held_out, self.loss, default_args))
 
     # ---- model and losses --------------------------------------------------------------------------------------
 
