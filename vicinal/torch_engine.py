@@ -58,7 +58,7 @@ class TorchEngine(Engine):
         if choice.device != "cpu" and "device_map" not in choice.settings:
             self.module.to(choice.device)
         self._most = 1 << 30  # tokens of a batch, less once the device ran out of memory
-        self.parts = contents(self.module, settings, self._root)
+        self.parts = contents(self.module, settings, self._root, weights=False)
 
     def settle(self, settings: Spec) -> Spec:
         """The settings with the modules as they are now."""
@@ -67,7 +67,7 @@ class TorchEngine(Engine):
             settings = replace(settings, routes=routes)
             if settings.default_route not in routes:
                 settings = replace(settings, default_route=next(iter(routes)))
-            self.parts = contents(self.module, settings, self._root)
+            self.parts = contents(self.module, settings, self._root, weights=False)
         return settings
 
     def first(self, route: Route) -> Any:

@@ -226,8 +226,12 @@ def _form(module: nn.Module) -> spec.Module:
     return spec.Custom(kind_of(module), width=width_of(module), reason=f"{type(module).__name__} is torch's alone")
 
 
-def contents(module: Trainable, settings: spec.Spec, root: Path | None) -> Parts:
-    """The model as data: present weights (views where they lie in main memory), tokenizers, settings."""
+def contents(module: Trainable, settings: spec.Spec, root: Path | None, weights: bool = True) -> Parts:
+    """The model as data: present weights (views where they lie in main memory, copies of a GPU's), tokenizers, settings.
+
+    Args:
+        weights: whether they are wanted.
+    """
     routes = forms(module)
     tensors: dict[str, Tensor] = {}
     tokenizers: dict[str, TokenizerFile] = {}
@@ -238,7 +242,8 @@ def contents(module: Trainable, settings: spec.Spec, root: Path | None) -> Parts
                 tokenizers[at] = part.tokenizer_file()
             if isinstance(_form(part), spec.Custom):
                 writers[at] = _writer(part)
-            tensors.update({f"{at}/{name}": tensor for name, tensor in _tensors(part)})
+            if weights:
+                tensors.update({f"{at}/{name}": tensor for name, tensor in _tensors(part)})
     default = settings.default_route
     default = "" if "" in routes else default if default in routes else next(iter(routes))
     return Parts(_with_routes(settings, routes, default), tensors, tokenizers, root, writers)
