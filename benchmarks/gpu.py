@@ -2,9 +2,9 @@
 
     python benchmarks/gpu.py [--sizes minilm mpnet bge-large] [--texts 8000] [--out FILE]
 
-Weights are random, of the real models' shapes; the tokenizer is that of the bundled model. Both load the same folder and
-encode the same texts, in turn, several rounds; sentence-transformers with its default batch and with the best of some
-larger ones. The share is of the matrix products that the texts' own tokens need, beside a large product's speed.
+Weights are random, of the real models' shapes; the tokenizer is that of the bundled model. Both load the same folder
+and encode the same texts, in turn, several rounds; sentence-transformers with its default batch and with the best of
+some larger ones. The share is of the matrix products that the texts' own tokens need, beside a large product's speed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,10 +128,10 @@ def run(size: str, texts: list[str], rounds: int, folder: Path) -> dict[str, Any
     wanted = None
     for batch in BATCHES:
         try:
-            theirs[batch], wanted = measure(lambda t, b=batch: peer.encode(t, batch_size=b), texts, rounds)
+            theirs[batch], wanted = measure(partial(peer.encode, batch_size=batch), texts, rounds)
         except torch.cuda.OutOfMemoryError:
             torch.cuda.empty_cache()
-    del peer
+    peer.to("cpu")
     torch.cuda.empty_cache()
     model = SentenceTransformer(folder, backend="torch", device="cuda", dtype=name)
     ours, found = measure(lambda t: model.encode(t, truncation="ignore"), texts, rounds)

@@ -227,7 +227,7 @@ def _form(module: nn.Module) -> spec.Module:
 
 
 def contents(module: Trainable, settings: spec.Spec, root: Path | None, weights: bool = True) -> Parts:
-    """The model as data: present weights (views where they lie in main memory, copies of a GPU's), tokenizers, settings.
+    """The model as data: present weights (views in main memory, copies of a GPU's), tokenizers, settings.
 
     Args:
         weights: whether they are wanted.
