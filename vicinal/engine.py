@@ -259,5 +259,6 @@ def prompt_length(engine: Engine, route: Route, prompt: str) -> int:
     """Tokens of a prompt that pooling leaves out: its own and the special ones before it."""
     if not prompt or not route.excludes_prompt:
         return 0
-    tokens = engine.tokenizer(route)([prompt], route.max_length)
-    return len(tokens.ids) - (int(tokens.ids[-1]) in engine.tokenizer(route).special_ids)
+    tokenizer = engine.tokenizer(route)
+    ids = tokenizer([prompt], route.max_length).ids
+    return len(ids) - (len(ids) > 0 and int(ids[-1]) in tokenizer.special_ids)

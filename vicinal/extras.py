@@ -21,6 +21,7 @@ _MODULES = {
     "transformers": "transformers",
     "train": "datasets",
     "usearch": "usearch",
+    "words": "nltk",
 }
 
 

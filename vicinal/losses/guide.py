@@ -78,4 +78,7 @@ def _same_tokens(guide: Any, model: Any) -> bool:
 
 def _vocabulary(model: Any) -> dict[str, int] | None:
     tokenizer: Any = getattr(model, "tokenizer", None)
-    return dict(tokenizer.get_vocab()) if hasattr(tokenizer, "get_vocab") else None
+    if not hasattr(tokenizer, "get_vocab"):
+        return None
+    vocabulary = tokenizer.get_vocab()
+    return dict(vocabulary) if hasattr(vocabulary, "items") else {word: i for i, word in enumerate(vocabulary)}

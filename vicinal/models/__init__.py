@@ -8,21 +8,28 @@ from vicinal.models.module import InputModule, Module
 from vicinal.models.pooling import Pooling
 from vicinal.models.router import Asym, Router
 from vicinal.models.static import StaticEmbedding
+from vicinal.models.tokenizer import PhraseTokenizer, WhitespaceTokenizer
 from vicinal.models.transformer import Transformer
+from vicinal.models.words import BoW, WordEmbeddings, WordWeights
 
 __all__ = [
     "CNN",
     "LSTM",
     "Asym",
+    "BoW",
     "Dense",
     "Dropout",
     "InputModule",
     "LayerNorm",
     "Module",
     "Normalize",
+    "PhraseTokenizer",
     "Pooling",
     "Router",
     "StaticEmbedding",
     "Transformer",
     "WeightedLayerPooling",
+    "WhitespaceTokenizer",
+    "WordEmbeddings",
+    "WordWeights",
 ]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vicinal.models.module import Features, InputModule
 from vicinal.text.inputs import checked, prompted
-from vicinal.text.tokens import Text, TextTokenizer, Tokens
+from vicinal.text.tokens import Text, Tokens
 
 
 class TokenModule(InputModule):
@@ -23,6 +23,9 @@ class TokenModule(InputModule):
     pads_left = False
     """Whether padding stands before a text."""
 
+    most_rows: int | None = None
+    """Rows of a batch at most, of a module whose rows are large whatever their tokens."""
+
     @property
     def pad_id(self) -> int:
         """What stands where a row has no token."""
@@ -33,8 +36,8 @@ class TokenModule(InputModule):
         """Tokens that a text may have; None is no limit."""
         return None
 
-    def text_tokenizer(self) -> TextTokenizer:
-        """Turns texts into `Tokens`: (texts, limit) -> Tokens."""
+    def text_tokenizer(self) -> Any:
+        """Turns texts into `Tokens`, as a `TextTokenizer` does: (texts, limit, cut, tail) -> Tokens."""
         raise TypeError(f"{type(self).__name__} has no tokenizer of its own")
 
     def batch(self, tokens: Tokens, rows: NDArray[np.int64] | None = None) -> Features:

@@ -175,9 +175,10 @@ def _statistics(values: list[Any], model: Any) -> dict[str, Any]:
     first = values[0]
     kind = type(first).__name__
     if isinstance(first, str):
-        if model is None:
+        mask = {} if model is None else model.tokenize(values)
+        if "attention_mask" not in mask:
             return {"Type": "text", "In": "characters", **_range(map(len, values))}
-        lengths = model.tokenize(values)["attention_mask"].sum(1)
+        lengths = mask["attention_mask"].sum(1)
         return {"Type": "text", "In": "tokens", **_range(np.asarray(lengths).tolist())}
     if isinstance(first, (bool, int, float)):
         return {"Type": kind, **_range(values)}
