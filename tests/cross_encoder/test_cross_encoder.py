@@ -35,7 +35,7 @@ def model(classifier: Make) -> CrossEncoder:
 
 
 @quiet
-@pytest.mark.parametrize("backend", ["openvino", "onnx", "numpy"])
+@pytest.mark.parametrize("backend", ["openvino", "onnx", "numpy", "torch"])
 @pytest.mark.parametrize("labels", [1, 3])
 def test_scores_equal_the_peers(classifier: Make, peer: Any, pairs: Pairs, backend: str, labels: int) -> None:
     folder = classifier(labels)

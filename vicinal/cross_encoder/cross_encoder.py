@@ -16,6 +16,7 @@ from vicinal.backends import choose, torch_runs
 from vicinal.backends.base import Bounds
 from vicinal.cards import CrossEncoderModelCardData
 from vicinal.cross_encoder import activations
+from vicinal.cross_encoder.fitting import VECTORS_ALONE, Fitting, OfVectorsAlone, refusal
 from vicinal.cross_encoder.inputs import older_arguments, read_documents, read_pairs
 from vicinal.engine import Job
 from vicinal.errors import NonFiniteEmbedding, TruncationWarning, Unavailable
@@ -38,7 +39,7 @@ _BATCH_TOKENS = 2048
 """Padded tokens of a batch where the caller does not say; pairs are longer than texts."""
 
 
-class CrossEncoder(Model):
+class CrossEncoder(Fitting, Model):  # type: ignore[misc]  # `fit` is called otherwise than that of vectors
     """Scores pairs of texts: slower than comparing two vectors, and better in rank.
 
     Args:
@@ -118,7 +119,10 @@ class CrossEncoder(Model):
         if self_test:
             selftest.probe(self._engine, spec.route(None), self.name)
 
-    _trainer = "vicinal.training.cross_encoder:CrossEncoderTrainer"
+    def __getattr__(self, name: str) -> Any:
+        if name in VECTORS_ALONE:
+            raise AttributeError(refusal(name))
+        return super().__getattr__(name)
 
     # ---- settings ----------------------------------------------------------------------------------------------
 
@@ -126,6 +130,10 @@ class CrossEncoder(Model):
     def num_labels(self) -> int:
         """Scores a pair."""
         return self._spec.width
+
+    @property
+    def _size(self) -> str:
+        return f"labels={self.num_labels}"
 
     @property
     def activation_fn(self) -> Callable[[Any], Any]:
@@ -333,3 +341,7 @@ class CrossEncoder(Model):
         order = sorted(range(len(texts)), key=lambda i: -scores[i])[:top_k]
         rows: list[dict[str, Any]] = [{"corpus_id": i, "score": scores[i]} for i in order]
         return [{**row, "text": texts[row["corpus_id"]]} for row in rows] if return_documents else rows
+
+
+for _name in VECTORS_ALONE:
+    setattr(CrossEncoder, _name, OfVectorsAlone(_name))
