@@ -95,14 +95,14 @@ def reference(model: Any, ours: CrossEncoder) -> np.ndarray:
     """Pair by pair, so that no padding takes part."""
     rows = []
     for pair in PAIRS:
-        features = {k: torch.tensor(v) for k, v in ours.tokenize([pair]).items()}
+        features = {k: torch.as_tensor(v) for k, v in ours.tokenize([pair]).items()}
         if "token_type_ids" not in inspect.signature(model.forward).parameters:
             features.pop("token_type_ids")
         rows.append(model(**features).logits[0].detach().numpy())
     return np.stack(rows)
 
 
-@pytest.mark.parametrize("backend", ["numpy", "openvino", "onnx"])
+@pytest.mark.parametrize("backend", ["numpy", "openvino", "onnx", "torch"])
 @pytest.mark.parametrize("case", CASES)
 def test_scores_equal_transformers(tmp_path: Path, case: str, backend: str) -> None:
     for labels in (1, 3):
