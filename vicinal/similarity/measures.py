@@ -191,7 +191,8 @@ def _product(queries: Block, corpus: Block) -> tuple[Floats, float]:
     if is_tensor(corpus.rows):
         values, more = tensors().product(queries.rows, corpus.rows)
         return values, rounding + more
-    return queries.rows @ corpus.rows.T, rounding
+    # BLAS is a quarter faster this way round, since it packs the side that has few rows; turning the result is less.
+    return np.ascontiguousarray((corpus.rows @ queries.rows.T).T), rounding
 
 
 def cosine_first(queries: Block, corpus: Block) -> FirstPass:

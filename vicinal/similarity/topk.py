@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from vicinal.similarity.arrays import Doubles, Floats, Indices, Matrix, take
 from vicinal.similarity.measures import Block, FirstPass, Measure, Prepared, block
 
-_TILE_BYTES = 4 << 20  # of corpus rows in float32 at a time
-_FEW = 16  # queries, fewer of which take as many times larger tiles of a corpus that is prepared
+_TILE_BYTES = 12 << 20  # of corpus rows in float32 at a time
+_FEW = 8  # queries, fewer of which take as many times larger tiles of a corpus that is prepared
 _TILE_SCORES = 1 << 22  # scores at a time
 _CHUNK = 4096  # queries at a time, at most
 _MORE = 32  # new candidates a query beyond k, from which those that lose are dropped

@@ -67,11 +67,13 @@ class Searcher:
             rows.read([chunk for _, numbers in found for chunk in numbers])
             return [list(map(rows.hit, *one)) for one in found]
 
-    def nearest(self, queries: NDArray[np.float32], k: int, check: Callable[[Any], None]) -> tuple[Doubles, Indices]:
+    def nearest(
+        self, queries: NDArray[np.float32], k: int, exact: bool, check: Callable[[Any], None]
+    ) -> tuple[Doubles, Indices]:
         """Scores and numbers of each query's nearest chunks, (q, k) each: what `search` makes hits of."""
         with self._database.snapshot() as (db, state):
             now, measure = self._now(db, state, check)
-            return now.best(queries, k, measure, None, now.graph is None)
+            return now.best(queries, k, measure, None, exact)
 
     def _now(self, db: sqlite3.Connection, state: State, check: Callable[[Any], None]) -> tuple[View, Measure]:
         settings = self._database.record(db, "settings")
