@@ -14,7 +14,8 @@ import vicinal
 ROOT = Path(vicinal.__file__).parent
 
 LAYERS = (
-    ("cli", "recipes"),
+    ("cli",),
+    ("recipes",),
     ("retrieval", "tuning", "exporting", "store", "evaluation", "cross_encoder.evaluation", "training", "datasets",
      "readers"),
     ("losses", "cross_encoder.losses"),
