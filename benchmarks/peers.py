@@ -46,7 +46,13 @@ def peak_memory() -> int:
 
 
 def load(name: str, model: str):
-    """The encode function of a worker's library."""
+    """The encode function of a worker's library; of "rerank/..." one that scores, of "bi/..." its counterpart, both for
+    lists of a query and its candidates."""
+    if name.startswith("rerank/"):
+        return load_reranker(name.removeprefix("rerank/"), model)
+    if name.startswith("bi/"):
+        encode = load(name.removeprefix("bi/"), model)
+        return lambda jobs: [encode(texts) for _, texts in jobs]
     library, _, dtype = name.partition(":")
     if library == PEER:
         import torch
@@ -63,11 +69,34 @@ def load(name: str, model: str):
     return lambda texts: loaded.encode(texts, truncation="ignore")
 
 
+def load_reranker(name: str, model: str):
+    """A function of [(query, candidates), ...] that gives the scores of each query's candidates, call by call."""
+    library, _, dtype = name.partition(":")
+    backend = library.removeprefix(PEER).removeprefix("vicinal").lstrip("-")
+    options: dict = {}
+    if library.startswith(PEER):
+        import torch
+        from sentence_transformers import CrossEncoder
+
+        kwargs = {"dtype": getattr(torch, dtype)} if not backend and dtype != "float32" else {}
+        scorer = CrossEncoder(model, device="cpu", backend=backend or "torch", model_kwargs=kwargs)
+    else:
+        from vicinal import CrossEncoder
+
+        scorer = CrossEncoder(model, backend=backend or "auto", dtype=dtype)
+        options = {"truncation": "ignore"}
+
+    def score(jobs):
+        return [scorer.predict([(query, text) for text in texts], **options) for query, texts in jobs]
+
+    return score
+
+
 def serve(name: str, model: str) -> None:
     """Answer requests: {"texts": [...]} or {"file": ..., "repeat": n} with seconds, optionally the vectors' file."""
     start = time.perf_counter()
     encode = load(name, model)
-    encode("the first text")
+    encode([["a query", ["the first text"]]] if "/" in name else "the first text")
     started = time.perf_counter() - start
     texts: list[str] = []
     for line in sys.stdin:
