@@ -3,9 +3,9 @@
 usage: python benchmarks/rerank.py DATA --peer PYTHON --model FOLDER [--queries 50] [--candidates 100] [--rounds 3]
 
 DATA: a folder with corpus_en/part-0.tsv.gz, of which texts of 100 to 200 words are the candidates.
-PYTHON: of an environment that has sentence-transformers (and optimum-onnx, for its ONNX backend; without it that row is
-left out, and says so). FOLDER: all-MiniLM-L6-v2's files: a classification head with random weights is put on them, since
-speed does not depend on what the weights say.
+PYTHON: of an environment that has sentence-transformers (and optimum-onnx, for its ONNX backend; without it that row
+is left out, and says so). FOLDER: all-MiniLM-L6-v2's files: a classification head with random weights is put on them,
+since speed does not depend on what the weights say.
 
 Also printed: what a pair costs beside a text of the same candidates in the bi-encoder of the same weights, how the
 scores agree, and, of each of vicinal's rows, the share of the time that goes into tokens and into padding.
@@ -114,8 +114,8 @@ def compare(names: list[str], folder: str, file: str, options: argparse.Namespac
     if "vicinal:bfloat16" in rounds:
         cost = [a / b for a, b in zip(rounds["vicinal:bfloat16"], texts, strict=True)]
         print(
-            f"\nat bfloat16 a pair costs {statistics.median(cost):.2f} times ({min(cost):.2f}-{max(cost):.2f}) what the "
-            "bi-encoder needs for its candidate, which it needs only once for all queries"
+            f"\nat bfloat16 a pair costs {statistics.median(cost):.2f} times ({min(cost):.2f}-{max(cost):.2f}) what "
+            "the bi-encoder needs for its candidate, which it needs only once for all queries"
         )
 
 
@@ -140,8 +140,9 @@ def profile(folder: str, jobs: list[tuple[str, list[str]]]) -> None:
     model.predict(pairs, truncation="ignore")
     whole = time.perf_counter() - begin
     print(
-        f"\n{len(pairs)} pairs of {real / len(pairs):.0f} tokens; {100 * (1 - real / padded):.1f} % of what is computed is "
-        f"padding; tokenizing is {100 * tokenizing / whole:.1f} % of the time at {model.dtype}, and runs beside the network"
+        f"\n{len(pairs)} pairs of {real / len(pairs):.0f} tokens; {100 * (1 - real / padded):.1f} % of what is computed "
+        f"is padding; tokenizing is {100 * tokenizing / whole:.1f} % of the time at {model.dtype}, and runs beside the "
+        "network"
     )
 
 

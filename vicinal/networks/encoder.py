@@ -91,9 +91,7 @@ class Names:
 BERT = Names()
 
 
-def layers(
-    ops: Ops, w: Scope, c: Config, h: Handle, bias: Handle, only: Handle | None, names: Names = BERT
-) -> Handle:
+def layers(ops: Ops, w: Scope, c: Config, h: Handle, bias: Handle, only: Handle | None, names: Names = BERT) -> Handle:
     """All layers, each under its number; (B, T, D), or (B, 1, D) where the states of the tokens `only` (B,) are all
     that is wanted: then the last layer makes no others."""
     for i in range(c.layers):
