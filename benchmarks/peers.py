@@ -129,11 +129,38 @@ LOADERS: Mapping[str, Callable[[str, str], Encode]] = {
 }
 
 
+def load_reranker(library: str, model: str, dtype: str) -> Encode:
+    """A function of [(query, candidates), ...] that gives the scores of each query's candidates, call by call."""
+    backend = library.removeprefix(PEER).removeprefix("vicinal").lstrip("-")
+    options: dict = {}
+    if library.startswith(PEER):
+        import torch
+        from sentence_transformers import CrossEncoder
+
+        kwargs = {"dtype": getattr(torch, dtype)} if not backend and dtype != "float32" else {}
+        scorer = CrossEncoder(model, device="cpu", backend=backend or "torch", model_kwargs=kwargs)
+    else:
+        from vicinal import CrossEncoder
+
+        scorer = CrossEncoder(model, backend=backend or "auto", dtype=dtype)
+        options = {"truncation": "ignore"}
+
+    def score(jobs: Any) -> Any:
+        return [scorer.predict([(query, text) for text in texts], **options) for query, texts in jobs]
+
+    return score
+
+
 def load(name: str, model: str) -> Encode:
-    """The encode function of a name, "library:dtype"."""
+    """The encode function of a name, "library:dtype"; of "rerank/..." one that scores, of "bi/..." its counterpart,
+    both for lists of a query and its candidates."""
     os.environ["HF_HUB_OFFLINE"] = "1"
-    library, _, dtype = name.partition(":")
-    return LOADERS[library](model, dtype or "float32")
+    kind, _, rest = name.rpartition("/")
+    library, _, dtype = rest.partition(":")
+    if kind == "rerank":
+        return load_reranker(library, model, dtype)
+    encode = LOADERS[library](model, dtype or "float32")
+    return (lambda jobs: [encode(texts) for _, texts in jobs]) if kind == "bi" else encode
 
 
 def export(model: str) -> None:
@@ -156,7 +183,7 @@ def export(model: str) -> None:
 def serve(name: str, model: str) -> None:
     """Answer requests: {"texts": [...]} or {"file": ..., "repeat": n} with seconds, optionally the vectors' file."""
     encode = load(name, model)
-    encode("the first text")
+    encode([["a query", ["the first text"]]] if "/" in name else "the first text")
     texts: list[str] = []
     for line in sys.stdin:
         request = json.loads(line)

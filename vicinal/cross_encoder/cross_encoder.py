@@ -37,8 +37,8 @@ from vicinal.torch_form import made
 
 TruncationStrategy = Literal["longest_first", "document_first"]
 _CUTS = {"longest_first": longest_first, "document_first": second_first}
-_BATCH_TOKENS = 2048
-"""Padded tokens of a batch where the caller does not say; pairs are longer than texts."""
+_BATCH_TOKENS = 1024
+"""Padded tokens of a batch where the caller does not say."""
 
 
 class CrossEncoder(Fitting, Pooled, Model):  # type: ignore[misc]  # `fit` is called otherwise than that of vectors
