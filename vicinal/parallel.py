@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import io
 import multiprocessing
@@ -53,6 +54,7 @@ class WorkerPool:
         for device in devices:
             arguments.same_device(device, "cpu")
         self.devices = tuple(devices)
+        self.fingerprint = model.fingerprint
         threads = max(1, model._engine.choice.threads // len(devices))
         context = multiprocessing.get_context("spawn")  # a fork would have the threads' locks without the threads
         self._executor = ProcessPoolExecutor(len(devices), context, _begin, (_pickled(model, threads),))
@@ -74,8 +76,14 @@ class WorkerPool:
         truncation: str,
         progress: bool | None,
         chunk_size: int | None,
+        before: int = 0,
+        cached: bool = True,
     ) -> None:
         """Compute the vectors of texts, or the scores of pairs, into the rows of an array, chunk by chunk.
+
+        Args:
+            before: texts that came earlier, for messages.
+            cached: whether the workers ask the model's cache.
 
         Raises:
             WorkerDied: a process ended; what it was given is not computed.
@@ -87,7 +95,7 @@ class WorkerPool:
             with self._told():
                 for start in range(0, len(texts), size):
                     part = texts[start : start + size]
-                    task = _Task(part, job, vectors.shape[1], normalize, truncation, start)
+                    task = _Task(part, job, vectors.shape[1], normalize, truncation, before + start, cached)
                     pending.append((start, self._executor.submit(_fill, task)))
                 said: dict[tuple[type[Warning], str], None] = {}
                 for start, future in pending:
@@ -230,6 +238,7 @@ class _Task:
     normalize: bool
     truncation: str
     before: int
+    cached: bool
 
 
 @dataclass(frozen=True)
@@ -256,6 +265,14 @@ def _model() -> Any:
     return found
 
 
+@functools.cache
+def _plain() -> Any:
+    """The model without its cache."""
+    found = copy.copy(_model())
+    found._cache = None
+    return found
+
+
 def _ready() -> None:
     _model()
 
@@ -265,7 +282,8 @@ def _fill(task: _Task) -> _Filled:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
-            _model()._fill(vectors, task.texts, task.job, task.normalize, task.truncation, False, task.before)
+            model = _model() if task.cached else _plain()
+            model._fill(vectors, task.texts, task.job, task.normalize, task.truncation, False, task.before)
         except HalfCharacter as error:
             raise report.half_character(error.text, task.texts, task.before) from None
     return _Filled(vectors, tuple((w.category, str(w.message)) for w in said))
