@@ -150,6 +150,11 @@ def _untokenized(first: Any) -> TextTokenizer:
     )
 
 
+def _fewer(*bounds: int | None) -> int | None:
+    """The smallest bound of those that are one."""
+    return min((bound for bound in bounds if bound is not None), default=None)
+
+
 class TorchProgram:
     """A route's modules as what the engine runs."""
 
@@ -162,7 +167,7 @@ class TorchProgram:
     def batches(self, tokens: Tokens, bounds: Bounds, needs: frozenset[str]) -> Iterator[tuple[NDArray[np.int64], Any]]:
         """Batches of like length, as the first module wants them."""
         first, most = self._modules[0], min(bounds.tokens, self._engine.most)
-        for rows, _ in plan(tokens.lengths, most, bounds.rows, bounds.limit):
+        for rows, _ in plan(tokens.lengths, most, _fewer(bounds.rows, first.most_rows), bounds.limit):
             features = first.batch(tokens, rows)
             if bounds.prompt:
                 features["prompt_length"] = bounds.prompt
@@ -180,7 +185,7 @@ class TorchProgram:
                 features = module(features)
             return {name: features[name] for name in self._outputs}
         except torch.cuda.OutOfMemoryError:
-            rows = len(feeds["input_ids"])
+            rows = len(feeds.get("input_ids", ()))
             if rows < 2 or "offsets" in feeds:
                 raise
             self._engine.smaller(feeds["input_ids"].numel())

@@ -43,7 +43,8 @@ def slopes(module: nn.Module) -> list[Any]:
     """Token states, and gradients of a function of them."""
     found = given()
     leaves = [found["layers"] if "WeightedLayer" in type(module).__name__ else found["token_embeddings"]]
-    made = module(dict(found))["token_embeddings"]
+    states = found["token_embeddings"] * found["attention_mask"].unsqueeze(-1)  # the peer's CNN sees padding
+    made = module({**found, "token_embeddings": states})["token_embeddings"]
     weights = torch.linspace(-1, 2, made.numel()).reshape(made.shape)
     return [made, *torch.autograd.grad((made * weights).sum(), [*leaves, *module.parameters()])]
 
@@ -73,9 +74,18 @@ def test_a_folder_of_sentence_transformers(tmp_path: Path) -> None:
     assert "CNN" in repr(found)
     assert found.backend == "torch"
     texts = ["a red apple", "tax law", "the green query"]
-    near(found.encode(texts), made.encode(texts))
+    wanted = made.encode(texts, batch_size=1)  # of several texts, its CNN sees padding
+    near(found.encode(texts), wanted)
     found.save(str(tmp_path / "ours"))
-    near(Peer(str(tmp_path / "ours"), device="cpu").encode(texts), made.encode(texts))
+    near(Peer(str(tmp_path / "ours"), device="cpu").encode(texts, batch_size=1), wanted)
+
+
+def test_padding_is_not_seen() -> None:
+    module, found = models.CNN(**CASES["CNN"]), given()
+    made = module(dict(found))["token_embeddings"]
+    for row, length in enumerate(found["attention_mask"].sum(1).tolist()):
+        alone = {name: found[name][row : row + 1, :length] for name in ("token_embeddings", "attention_mask")}
+        close(module(alone)["token_embeddings"][0], made[row, :length])
 
 
 @pytest.mark.parametrize(("name", "old", "new"), [

@@ -105,8 +105,13 @@ class CNN(Module):
         return self.embeddings_dimension
 
     def forward(self, features: Features, **options: Any) -> Features:
-        """Replaces token_embeddings (B, T, width). Padding is seen as the states that stand there."""
-        states = features["token_embeddings"].transpose(1, 2)
+        """Replaces token_embeddings (B, T, width).
+
+        Padding is zero, as is what lies before and behind a text alone: a text's vector does not depend on the texts
+        beside it. (sentence-transformers lets the states of padding in.)
+        """
+        states = features["token_embeddings"]
+        states = (states * features["attention_mask"].unsqueeze(-1).to(states.dtype)).transpose(1, 2)
         made = torch.cat([convolve(states) for convolve in self.convs], 1)
         return kept(features, token_embeddings=made.transpose(1, 2))
 

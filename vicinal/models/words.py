@@ -245,8 +245,8 @@ def _lines(path: Path, separator: str) -> Iterator[tuple[str, NDArray[np.float32
     width = None
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            parts = str(line).rstrip().split(separator)
+        for number, line in enumerate(map(str.rstrip, file), 1):
+            parts = line.split(separator)
             if width is None and len(parts) == 2:  # how many words, how many numbers
                 continue
             width = len(parts) - 1 if width is None else width
@@ -255,7 +255,7 @@ def _lines(path: Path, separator: str) -> Iterator[tuple[str, NDArray[np.float32
                 yield word, _vector(parts[-width:], word)
             except ValueError as error:
                 raise InvalidData(
-                    f"{path}, line {number}: a word and {width} numbers are expected, got {str(line)[:60]!r} ({error})"
+                    f"{path}, line {number}: a word and {width} numbers are expected, got {line[:60]!r} ({error})"
                 ) from error
 
 
@@ -295,9 +295,7 @@ class WordWeights(Module):
 
     config_keys: ClassVar[Sequence[str]] = ("vocab", "word_weights", "unknown_word_weight")
 
-    def __init__(
-        self, vocab: Sequence[str], word_weights: Mapping[str, float], unknown_word_weight: float = 1
-    ) -> None:
+    def __init__(self, vocab: Sequence[str], word_weights: Mapping[str, float], unknown_word_weight: float = 1) -> None:
         super().__init__()
         self.vocab, self.word_weights = list(vocab), dict(word_weights)
         self.unknown_word_weight = unknown_word_weight
@@ -347,6 +345,7 @@ class BoW(_WordModule):
         self.unknown_word_weight, self.cumulative_term_frequency = unknown_word_weight, cumulative_term_frequency
         self.weights = _weights(self.vocab, self.word_weights, unknown_word_weight)
         self.tokenizer = WhitespaceTokenizer(self.vocab, (), False)
+        self.most_rows = max(1, _COUNTS // max(1, len(self.vocab)))
         self._form: spec.Module | None = None
 
     @property
@@ -357,10 +356,6 @@ class BoW(_WordModule):
     def get_embedding_dimension(self) -> int:
         """The same."""
         return len(self.vocab)
-
-    @property
-    def most_rows(self) -> int:
-        return max(1, _COUNTS // len(self.vocab))
 
     def text_tokenizer(self) -> WordReader:
         return WordReader(self.tokenizer, len(self.vocab))
