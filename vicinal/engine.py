@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any
 
@@ -46,6 +46,7 @@ class Job:
         bounds: of its batches.
         cut: which text of a pair loses how much.
         tail: the tokens that a text which was cut ends in.
+        options: keyword arguments for the torch modules that take them.
     """
 
     route: Route
@@ -53,6 +54,7 @@ class Job:
     bounds: Bounds
     cut: Cut = longest_first
     tail: tuple[int, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +133,22 @@ class Engine:
     def tokenizer(self, route: Route) -> TextTokenizer:
         """The tokenizer of a route."""
         return self._tokenizers[route.folders[0]]
+
+    def forwarded(self, task: str | None, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The keyword arguments of a call that modules take beside the features: torch modules alone have some.
+
+        Raises:
+            TypeError: one that no module takes.
+        """
+        if options:
+            raise TypeError(f"encode() got an unexpected keyword argument {next(iter(options))!r}")
+        return {}
+
+    def prompt_length(self, route: Route, prompt: str) -> int:
+        """Tokens of a prompt and the special ones before it."""
+        tokenizer = self.tokenizer(route)
+        ids = tokenizer([prompt], route.max_length).ids
+        return len(ids) - (len(ids) > 0 and int(ids[-1]) in tokenizer.special_ids)
 
     def _program(self, route: Route, outputs: tuple[str, ...]) -> Program:
         with self._lock:
@@ -257,8 +275,4 @@ class Engine:
 
 def prompt_length(engine: Engine, route: Route, prompt: str) -> int:
     """Tokens of a prompt that pooling leaves out: its own and the special ones before it."""
-    if not prompt or not route.excludes_prompt:
-        return 0
-    tokenizer = engine.tokenizer(route)
-    ids = tokenizer([prompt], route.max_length).ids
-    return len(ids) - (len(ids) > 0 and int(ids[-1]) in tokenizer.special_ids)
+    return engine.prompt_length(route, prompt) if prompt and route.excludes_prompt else 0

@@ -54,6 +54,8 @@ class SentenceTransformer(Streams, Parallel, Model):
         prompts: by name, over those of the model; "" disables one.
         default_prompt_name: the prompt of a plain `encode`.
         cache_folder: of the hub; also from the environment (SENTENCE_TRANSFORMERS_HOME, HF_HUB_CACHE, HF_HOME).
+        trust_remote_code: import modules that the folder names and that are neither sentence-transformers' nor defined
+            by the program already, and networks with code of their own; they run in torch.
         revision, token, local_files_only: as the hub has them. HF_HUB_OFFLINE=1 keeps every model off the network.
         model_kwargs: "dtype"; "file_name", "subfolder" and "export", of a file in the folder that computes the network;
             "provider" and "provider_options" of onnx, "ov_config" of openvino (docs/backends.md).
@@ -123,6 +125,7 @@ class SentenceTransformer(Streams, Parallel, Model):
         if modules is not None:
             opened, engine = built(modules)
         else:
+            reading = {"wish": wish(model_kwargs or {}, backend), "trusted": trust_remote_code}
             opened = open_model(
                 model_name_or_path,
                 revision=revision,
@@ -130,7 +133,7 @@ class SentenceTransformer(Streams, Parallel, Model):
                 cache_folder=cache_folder,
                 local_files_only=local_files_only,
                 config_kwargs=config_kwargs or {},
-                reader=partial(read_model, wish=wish(model_kwargs or {}, backend), torch=torch_runs(backend)),
+                reader=partial(read_model, torch=torch_runs(backend), **reading),  # type: ignore[arg-type]
                 torch=torch_runs(backend),
             )
             engine = made(opened.parts, choose(opened.parts.spec, *self._wish), not config_kwargs)
@@ -138,6 +141,7 @@ class SentenceTransformer(Streams, Parallel, Model):
         super().__init__(engine, spec, opened.located)
         if modules is not None:
             self.refresh()
+        self._settle()
         choice = self._engine.choice
         self._budget = budget or (_GPU_TOKENS if choice.device != "cpu" else _BATCH_TOKENS[choice.backend])
         self.model_card_data = SentenceTransformerModelCardData() if model_card_data is None else model_card_data
@@ -201,6 +205,7 @@ class SentenceTransformer(Streams, Parallel, Model):
         truncation: Truncation = "warn",
         out: NDArray[np.float32] | None = None,
         sentences: Any = NOTHING,
+        **options: Any,
     ) -> Any:
         """Vectors of texts.
 
@@ -225,6 +230,7 @@ class SentenceTransformer(Streams, Parallel, Model):
                 version: every text is computed alone. Short texts take several times as long.
             truncation: what happens when a text is longer than the model's limit and loses its end.
             out: (n, dims) float32 array or memory map to fill and return.
+            options: for torch modules that name them in `forward_kwargs`.
 
         Returns:
             (n, dims) float32; (dims,) for a bare text.
@@ -243,7 +249,7 @@ class SentenceTransformer(Streams, Parallel, Model):
                     inputs, prompt_name, prompt, batch_size, show_progress_bar, output_value, precision,
                     convert_to_numpy, convert_to_tensor, None, normalize_embeddings, truncate_dim, own, chunk_size,
                     task=task, batch_tokens=batch_tokens, deterministic=deterministic, truncation=truncation, out=out,
-                    sentences=sentences,
+                    sentences=sentences, **options,
                 )  # fmt: skip
         if device is not None:
             arguments.same_device(device, self.device)
@@ -258,6 +264,8 @@ class SentenceTransformer(Streams, Parallel, Model):
         route = spec.only or spec.route(task)
         skipped = prompt_length(self._engine, route, prefix) if prefix else 0
         job = Job(route, ENCODED, Bounds(batch_tokens or self._budget, batch_size, route.max_length, skipped))
+        if options or self._torch is not None:
+            job = replace(job, options=self._engine.forwarded(task, options))
         if truncate_dim is not None:
             arguments.dims(truncate_dim)
         dims = min(truncate_dim or spec.truncate_dim or route.width, route.width)

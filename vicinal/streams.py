@@ -71,7 +71,8 @@ class Streams:
         prefix = resolve_prompt(spec, prompt, prompt_name)
         route = spec.route(task)
         skipped = prompt_length(self._engine, route, prefix)
-        job = Job(route, ENCODED, Bounds(batch_tokens or self._budget, batch_size, route.max_length, skipped))
+        bounds = Bounds(batch_tokens or self._budget, batch_size, route.max_length, skipped)
+        job = Job(route, ENCODED, bounds, options=self._engine.forwarded(task, {}))
         return job, min(arguments.dims(truncate_dim) or spec.truncate_dim or route.width, route.width), prefix
 
     def _stream(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,13 @@ from vicinal import report
 from vicinal.backends import Choice
 from vicinal.backends.base import Arrays, Bounds
 from vicinal.engine import Engine, Job, Window
-from vicinal.errors import UnsupportedModel
+from vicinal.errors import DamagedModel, UnsupportedModel
 from vicinal.loading.classifier import Nothing
 from vicinal.loading.modules import Parts
 from vicinal.loading.spec import Route, Spec
 from vicinal.loading.weights import Scope, Tensor
-from vicinal.models.inputs import TokenModule
-from vicinal.models.trainable import Trainable, contents, forms
+from vicinal.models.inputs import TextReader, TokenModule
+from vicinal.models.trainable import Trainable, contents, forms, taken
 from vicinal.networks.heads import graph
 from vicinal.text.batches import plan
 from vicinal.text.tokens import Text, TextTokenizer, Tokens
@@ -79,16 +80,36 @@ class TorchEngine(Engine):
         return self.module.ways()[at.rpartition("_")[0]]
 
     def tokenizer(self, route: Route) -> TextTokenizer:
-        found: TextTokenizer = self.first(route).text_tokenizer()
+        first = self.first(route)
+        if not isinstance(first, TokenModule):
+            raise UnsupportedModel(_untokenized(first))
+        found: TextTokenizer = first.text_tokenizer()
         return found
+
+    def forwarded(self, task: str | None, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        known = self.module.options()
+        return super().forwarded(task, {name: v for name, v in options.items() if name not in known}) or {
+            "task": task, **options,
+        }  # fmt: skip
+
+    def prompt_length(self, route: Route, prompt: str) -> int:
+        first = self.first(route)
+        if isinstance(first, TokenModule):
+            return super().prompt_length(route, prompt)
+        return TextReader(first, {}).prompt_length(prompt)
 
     def windows(self, texts: Iterator[Text], job: Job) -> Iterator[Window]:
         at, first = job.route.folders[0], self.first(job.route)
-        self._tokenizers[at] = first.text_tokenizer() if isinstance(first, TokenModule) else _untokenized(first)
+        reader: Any = first.text_tokenizer() if isinstance(first, TokenModule) else TextReader(first, {})
+        self._tokenizers[at] = reader
         return super().windows(texts, job)
 
     def run(self, texts: Iterator[Text], job: Job) -> Iterator[tuple[Window, NDArray[np.int64] | None, Arrays]]:
-        self._programs[job.route.folders, job.outputs] = TorchProgram(self, job.route, job.outputs)
+        first = self.first(job.route)
+        if "token_embeddings" in job.outputs and not isinstance(first, TokenModule):
+            raise UnsupportedModel(_untokenized(first))
+        program = TorchProgram(self, job.route, job.outputs, job.options)
+        self._programs[job.route.folders, job.outputs] = program
         training = [module for module in self.module.modules() if module.training]
         self.module.eval()
         try:
@@ -144,9 +165,10 @@ class TorchEngine(Engine):
         return self._most
 
 
-def _untokenized(first: Any) -> TextTokenizer:
-    raise UnsupportedModel(
-        f"{type(first).__name__} gives no tokens to batch: derive it from vicinal.models.inputs.TokenModule"
+def _untokenized(first: Any) -> str:
+    return (
+        f"{type(first).__name__} gives features, but no tokens to tell apart: for this derive it from "
+        "vicinal.models.inputs.TokenModule"
     )
 
 
@@ -160,13 +182,22 @@ class TorchProgram:
 
     inputs: frozenset[str] = frozenset()
 
-    def __init__(self, engine: TorchEngine, route: Route, outputs: tuple[str, ...]) -> None:
-        self._engine, self._outputs = engine, outputs
+    def __init__(
+        self,
+        engine: TorchEngine,
+        route: Route,
+        outputs: tuple[str, ...],
+        options: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        self._engine, self._route, self._outputs = engine, route, outputs
         self._modules = engine._way(route)
+        self._options = [taken(module, options) for module in self._modules]
+        first = self._modules[0]
+        self._first: Any = first if isinstance(first, TokenModule) else TextReader(first, self._options[0])
 
     def batches(self, tokens: Tokens, bounds: Bounds, needs: frozenset[str]) -> Iterator[tuple[NDArray[np.int64], Any]]:
         """Batches of like length, as the first module wants them."""
-        first, most = self._modules[0], min(bounds.tokens, self._engine.most)
+        first, most = self._first, min(bounds.tokens, self._engine.most)
         for rows, _ in plan(tokens.lengths, most, _fewer(bounds.rows, first.most_rows), bounds.limit):
             features = first.batch(tokens, rows)
             if bounds.prompt:
@@ -181,12 +212,12 @@ class TorchProgram:
         try:
             device = self._engine.module.device
             features = {k: v.to(device, non_blocking=True) if hasattr(v, "to") else v for k, v in feeds.items()}
-            for module in self._modules:
-                features = module(features)
-            return {name: features[name] for name in self._outputs}
+            for module, options in zip(self._modules, self._options, strict=True):
+                features = module(features, **options)
+            return {name: self._made(features, name) for name in self._outputs}
         except torch.cuda.OutOfMemoryError:
             rows = len(feeds.get("input_ids", ()))
-            if rows < 2 or "offsets" in feeds:
+            if rows < 2 or any(getattr(value, "ndim", 0) and len(value) != rows for value in feeds.values()):
                 raise
             self._engine.smaller(feeds["input_ids"].numel())
         torch.cuda.empty_cache()
@@ -195,6 +226,19 @@ class TorchProgram:
             for part in (slice(None, rows // 2), slice(rows // 2, None))
         ]
         return {name: torch.cat([half[name] for half in halves]) for name in self._outputs}
+
+    def _made(self, features: Mapping[str, Any], name: str) -> Any:
+        """What the modules made, of the width that they say."""
+        if name not in features:
+            raise DamagedModel(f"no module makes {name!r}: they end with {', '.join(features)} (is a Pooling missing?)")
+        made, route = features[name], self._route
+        if name == route.output and made.shape[-1] != route.width:
+            last = type(self._modules[-1]).__name__
+            raise DamagedModel(
+                f"the modules make {made.shape[-1]} dimensions, but say {route.width}: the one that decides (the last "
+                f"is {last}) must tell its width by get_embedding_dimension()"
+            )
+        return made
 
 
 @dataclass(eq=False)

@@ -13,8 +13,9 @@ from vicinal import networks, report
 from vicinal.errors import DamagedModel, ModelWarning, UnsupportedModel
 from vicinal.loading import reranker
 from vicinal.loading.folder import Folder
-from vicinal.loading.modules import EMBEDDING, Parts, Reading, class_name, read_settings, transformer
+from vicinal.loading.modules import EMBEDDING, Parts, Reading, read_settings, transformer
 from vicinal.loading.overrides import check_read
+from vicinal.loading.own import class_name
 from vicinal.loading.spec import Classifier, Route, Transformer
 from vicinal.loading.weights import Scope, Tensor
 from vicinal.networks.blocks import Keys

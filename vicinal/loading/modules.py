@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from vicinal import networks, report
-from vicinal.errors import DamagedModel, ModelWarning, UnsafeModel, UnsupportedModel
+from vicinal.errors import DamagedModel, ModelWarning, UnsupportedModel
 from vicinal.loading import lengths, model2vec, other
 from vicinal.loading.exported import WEIGHTS, WHERE_NEEDED, Exported, Wish, describe, find_file
 from vicinal.loading.folder import SENTENCE_CONFIGS, Folder
 from vicinal.loading.overrides import Noted, check_read
+from vicinal.loading.own import class_name, options_of, ours, own_module
 from vicinal.loading.spec import (
     POOLING_MODES,
     Custom,
@@ -61,6 +62,7 @@ class Parts:
         tokenizers: by the folder of a route's first module.
         root: the folder that it was read from.
         writers: of modules that write their own folders, by it.
+        trusted: whether code that the folder names may be imported.
     """
 
     spec: Spec
@@ -68,6 +70,7 @@ class Parts:
     tokenizers: Mapping[str, TokenizerFile]
     root: Path | None = None
     writers: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
+    trusted: bool = False
 
 
 @dataclass
@@ -82,6 +85,7 @@ class Reading:
     weights: Callable[[Folder, str], dict[str, Tensor]]
     wish: Wish = WEIGHTS
     torch: bool = False
+    trusted: bool = False
     configs: list[tuple[Mapping[str, Any], Noted]] = field(default_factory=list)
 
 
@@ -91,6 +95,7 @@ def read_model(
     config_overrides: Mapping[str, Any],
     wish: Wish = WHERE_NEEDED,
     torch: bool = False,
+    trusted: bool = False,
 ) -> Parts:
     """Read a model's folder.
 
@@ -99,12 +104,13 @@ def read_model(
         config_overrides: replace keys of `config.json`.
         wish: which of the folder's files computes its network, if one is to.
         torch: whether torch may run what has no network here.
+        trusted: whether code that the folder names may be imported.
 
     Raises:
         DamagedModel: a file is missing or cannot be read. UnsupportedModel: a module cannot be run here.
-        UnsafeModel: a module is code of the folder's own, or lies outside it.
+        UnsafeModel: a module is code of the folder's own and not trusted, or lies outside it.
     """
-    reading = Reading(folder, config_overrides, {}, {}, {}, weights, wish, torch)
+    reading = Reading(folder, config_overrides, {}, {}, {}, weights, wish, torch, trusted)
     settings = folder.optional("config_sentence_transformers.json")
     kind = settings.get("model_type", "SentenceTransformer")
     if kind != "SentenceTransformer":
@@ -116,7 +122,8 @@ def read_model(
     else:
         routes, default = {"": _plain(reading)}, ""
     check_read(reading.overrides, reading.configs)
-    return Parts(read_settings(folder, settings, routes, default), reading.tensors, reading.tokenizers, folder.root)
+    spec = read_settings(folder, settings, routes, default)
+    return Parts(spec, reading.tensors, reading.tokenizers, folder.root, trusted=trusted)
 
 
 def read_module(
@@ -159,10 +166,10 @@ def _routes(reading: Reading) -> tuple[dict[str, Route], str | None]:
     if not isinstance(entries, list) or not entries:
         raise DamagedModel(f"{path} must list at least one module")
     try:
-        listed = [(str(entry["type"]), str(entry["path"])) for entry in entries]
+        listed = [(str(entry["type"]), str(entry["path"]), options_of(entry)) for entry in entries]
     except (KeyError, TypeError) as error:
         raise DamagedModel(f"{path}: every module needs a type and a path ({error!r} is missing)") from error
-    if class_name(listed[0][0], path) not in ("Router", "Asym"):
+    if not ours(listed[0][0]) or class_name(listed[0][0], path) not in ("Router", "Asym"):
         return {"": _route(reading, listed)}, ""
     root = listed[0][1]
     names = [f"{root}/{name}" if root else name for name in ("router_config.json", "config.json")]
@@ -170,7 +177,7 @@ def _routes(reading: Reading) -> tuple[dict[str, Route], str | None]:
     try:
         types, structure = config["types"], config["structure"]
         branches = {
-            task: [(str(types[name]), f"{root}/{name}" if root else str(name)) for name in steps]
+            task: [(str(types[name]), f"{root}/{name}" if root else str(name), ()) for name in steps]
             for task, steps in structure.items()
         }
         parameters = dict(config.get("parameters") or {})
@@ -186,40 +193,22 @@ def _routes(reading: Reading) -> tuple[dict[str, Route], str | None]:
     return {task: _route(reading, [*steps, *listed[1:]]) for task, steps in branches.items()}, default
 
 
-def _route(reading: Reading, listed: list[tuple[str, str]]) -> Route:
-    modules, folders = [], []
-    for kind, at in listed:
-        name = class_name(kind, reading.folder.path("modules.json"))
+def _route(reading: Reading, listed: Sequence[tuple[str, str, tuple[str, ...]]]) -> Route:
+    modules: list[Module] = []
+    folders, path = [], reading.folder.path("modules.json")
+    for kind, at, options in listed:
         reading.folder.path(at or ".")  # outside the folder is refused
-        at = at.rstrip("/")
-        module = _module(reading, name, at)
-        if module is not None:
-            modules.append(module)
-            folders.append(at)
+        folders.append(at.rstrip("/"))
+        if ours(kind):
+            modules.append(_module(reading, class_name(kind, path), folders[-1]))
+        else:
+            modules.append(own_module(kind, path, options, reading.trusted, reading.torch))
     if all(isinstance(module, Dropout) for module in modules):
         raise DamagedModel(f"{reading.folder.path('modules.json')} lists no module that makes anything")
     return _checked(Route(tuple(modules), tuple(folders), reading.limits.get(folders[0])), reading.folder)
 
 
-def class_name(kind: str, path: object) -> str:
-    """The module's class, in whichever version's spelling.
-
-    >>> class_name("sentence_transformers.models.Pooling.Pooling", "modules.json")
-    'Pooling'
-
-    Raises:
-        UnsafeModel: it is code of the model's own.
-    """
-    root, _, name = kind.rpartition(".")
-    if root.split(".")[0] in ("sentence_transformers", "vicinal"):
-        return name
-    raise UnsafeModel(
-        f"{path} asks for the module {kind!r}, which is code of the model's own: loading a model runs none. "
-        "A model that needs its own code runs in sentence-transformers with trust_remote_code=True."
-    )
-
-
-def _module(reading: Reading, name: str, at: str) -> Module | None:
+def _module(reading: Reading, name: str, at: str) -> Module:
     read = _READERS.get(name)
     if read is not None:
         return read(reading, at)
@@ -306,12 +295,16 @@ def _pooling(reading: Reading, at: str) -> Pooling:
     return Pooling(width, tuple(modes), bool(config.get("include_prompt", True)))
 
 
-def _dense(reading: Reading, at: str) -> Dense:
+def _dense(reading: Reading, at: str) -> Module:
     config, where = _config(reading, at), f"{reading.folder.root / at / 'config.json'}"
     stated = str(config.get("activation_function") or "torch.nn.modules.activation.Tanh")
     names = {path.rpartition(".")[2]: kind for path, kind in DENSE_ACTIVATIONS.items()}
     activation = names.get(stated.rpartition(".")[2])
-    if not stated.startswith("torch.nn.") or activation is None:
+    of_torch = stated.startswith("torch.nn.")
+    if reading.torch and (reading.trusted or of_torch) and not (of_torch and activation):
+        reason = f"{where}: the activation {stated!r} is torch's alone"
+        return Custom("sentence_transformers.models.Dense", width=config.get("out_features"), reason=reason)
+    if not of_torch or activation is None:
         raise UnsupportedModel(f"{where}: the activation {stated!r} is not handled here ({', '.join(names)} are)")
     widths = [config.get("in_features"), config.get("out_features")]
     if not all(type(width) is int and width > 0 for width in widths):

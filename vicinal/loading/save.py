@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -134,8 +134,8 @@ def _write(root: Path, spec: Spec, parts: Parts) -> None:
             kind = _kind(module)
             at = "" if i == 0 else f"{i}_{kind.rpartition('.')[2]}"
             _write_module(root / at, module, spec.only, i, parts)
-            listed.append((kind, at))
-        modules = [_entry(i, kind, at) for i, (kind, at) in enumerate(listed)]
+            listed.append((kind, at, getattr(module, "options", ())))
+        modules = [_entry(i, *entry) for i, entry in enumerate(listed)]
     else:
         modules = [_entry(0, "sentence_transformers.models.Router", "")]
         _write_router(root, spec, parts)
@@ -166,8 +166,9 @@ def _kind(module: Module) -> str:
     return module.kind if isinstance(module, Custom) else _TYPES[type(module)]
 
 
-def _entry(i: int, kind: str, at: str) -> dict[str, Any]:
-    return {"idx": i, "name": str(i), "path": at, "type": kind}
+def _entry(i: int, kind: str, at: str, options: Sequence[str] = ()) -> dict[str, Any]:
+    entry = {"idx": i, "name": str(i), "path": at, "type": kind}
+    return {**entry, "kwargs": list(options)} if options else entry
 
 
 def _scoring(module: Transformer, route: Route) -> dict[str, Any]:

@@ -167,12 +167,14 @@ class Custom:
         settings: its configuration as sorted JSON.
         width: of the text vector that it makes, None where it makes none.
         reason: why there is no network, for whoever has no torch.
+        options: names that modules.json lists as keyword arguments of its own.
     """
 
     kind: str
     settings: str = field(default="{}", repr=False)
     width: int | None = None
     reason: str = field(default="", repr=False, compare=False)
+    options: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True)

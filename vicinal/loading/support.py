@@ -11,7 +11,8 @@ from vicinal.errors import DamagedModel, UnsupportedModel
 from vicinal.loading.exported import SUFFIXES
 from vicinal.loading.folder import SENTENCE_CONFIGS
 from vicinal.loading.layout import ROUTERS, TRANSFORMERS, Contents, parts, plan
-from vicinal.loading.modules import EMBEDDING, class_name, handles, unhandled
+from vicinal.loading.modules import EMBEDDING, handles, unhandled
+from vicinal.loading.own import class_name
 
 _KINDS = ("SentenceTransformer", "CrossEncoder")
 _PICKLED = "its weights are pickled: torch reads them, once; a model that is saved has safetensors"

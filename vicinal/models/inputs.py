@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vicinal.models.module import Features, InputModule
+from vicinal.errors import UnsupportedModel
+from vicinal.models.module import Features, InputModule, kind_of
 from vicinal.text.inputs import checked, prompted
-from vicinal.text.tokens import Text, Tokens
+from vicinal.text.pairs import longest_first
+from vicinal.text.tokens import Cut, Text, Tokens
 
 
 class TokenModule(InputModule):
@@ -71,3 +75,81 @@ class TokenModule(InputModule):
             closes = len(alone.ids) > 0 and int(alone.ids[-1]) in tokenize.special_ids
             features["prompt_length"] = torch.tensor(len(alone.ids) - closes)
         return features
+
+
+# ---- users' own first modules, which give features at once ----------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Untokenized(Tokens):
+    """Texts whose tokens only their module knows; `lengths` are guesses by which batches are made."""
+
+    texts: Sequence[Text] = ()
+
+
+class TextReader:
+    """Batches texts for a first module that has `preprocess` (or `tokenize`) alone."""
+
+    most_rows = None
+
+    def __init__(self, module: Any, options: Mapping[str, Any]) -> None:
+        self._module, self._options = module, options
+
+    def __call__(
+        self, texts: Sequence[Text], limit: int | None, cut: Cut = longest_first, tail: Sequence[int] = ()
+    ) -> Untokenized:
+        """The texts, each taken for a token every four characters; the module itself cuts what is too long."""
+        sizes = [len(text) if isinstance(text, str) else sum(map(len, text)) for text in texts]
+        none = np.zeros(len(sizes), np.int64)
+        return Untokenized(np.zeros(0, np.int32), None, none, np.array(sizes, np.int64) // 4 + 1, none, texts=texts)
+
+    def batch(self, tokens: Untokenized, rows: NDArray[np.int64]) -> Features:
+        """The features of some rows, as the module makes them."""
+        texts = [tokens.texts[row] for row in rows.tolist()]
+        made = features_of(self._module, texts, None, self._options)
+        if not isinstance(made, Mapping):
+            kind = type(self._module).__name__
+            raise UnsupportedModel(f"{kind}.preprocess() must return a dict of features, not a {type(made).__name__}")
+        return dict(made)
+
+    def prompt_length(self, prompt: str) -> int:
+        """Tokens of a prompt and of what stands before it.
+
+        Raises:
+            UnsupportedModel: the module does not tell.
+        """
+        ids = self.batch(self([prompt], None), np.zeros(1, np.int64)).get("input_ids")
+        if ids is None:
+            raise UnsupportedModel(
+                f"pooling leaves the prompt out, but {type(self._module).__name__} gives no input_ids to count it by"
+            )
+        last = int(ids[0, -1])
+        special = getattr(getattr(self._module, "tokenizer", None), "all_special_ids", ())
+        return int(ids.shape[1]) - (last in special)
+
+
+def features_of(module: Any, texts: Sequence[Text], prompt: str | None, options: Mapping[str, Any]) -> Any:
+    """What a first module makes of texts; of those that have only the older `tokenize`, that."""
+    if hasattr(module, "preprocess"):
+        return module.preprocess(list(texts), prompt=prompt, **options)
+    if not hasattr(module, "tokenize"):
+        raise UnsupportedModel(
+            f"{type(module).__name__} is the first module, but does not say how texts become features: "
+            "derive it from vicinal.models.InputModule and give it preprocess(inputs)"
+        )
+    return module.tokenize(prompted(list(texts), prompt) if prompt else list(texts))
+
+
+@dataclass(frozen=True)
+class OwnTokenizer:
+    """What a fingerprint asks of the tokenizer of a module that has none of this project's."""
+
+    module: Any
+    keep_end = False
+
+    def canonical(self) -> str:
+        """The module, and all that its tokenizer tells of itself."""
+        tokenizer = getattr(self.module, "tokenizer", None)
+        told: Any = getattr(tokenizer, "backend_tokenizer", tokenizer)
+        text = told.to_str() if hasattr(told, "to_str") else type(told).__qualname__
+        return json.dumps([kind_of(self.module), text])

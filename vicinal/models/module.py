@@ -16,8 +16,10 @@ from vicinal.errors import DamagedModel
 from vicinal.loading.checkpoint import read_weights
 from vicinal.loading.folder import Folder
 from vicinal.loading.locate import locate
+from vicinal.loading.own import DEFINED, ours
 from vicinal.loading.spec import Custom
 from vicinal.loading.spec import Module as Form
+from vicinal.models.own import own_kind
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -48,6 +50,11 @@ class Module(nn.Module):  # type: ignore[misc]
     config_key_renames: ClassVar[Mapping[str, str]] = {}
     save_in_root: bool = False
     forward_kwargs: ClassVar[set[str]] = set()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not ours(cls.__module__):
+            DEFINED[f"{cls.__module__}.{cls.__qualname__}"] = cls
 
     def forward(self, features: Features, **options: Any) -> Features:
         """The features with this module's own added."""
@@ -142,12 +149,7 @@ class Module(nn.Module):  # type: ignore[misc]
 
     def form(self) -> Form:
         """What this module is, as data; `Custom` where no network but torch can run it."""
-        return Custom(
-            kind_of(self),
-            json.dumps(self.get_config_dict(), sort_keys=True, default=repr),
-            width_of(self),
-            f"a {type(self).__name__} module has no network but torch's",
-        )
+        return custom(self)
 
     def __getattr__(self, name: str) -> Any:
         if name in _OLD_NAMES and hasattr(type(self), "get_embedding_dimension"):
@@ -212,9 +214,21 @@ def _within(subfolder: str, name: str) -> str:
 
 def kind_of(module: nn.Module) -> str:
     """The module's class as modules.json spells it: ours by the name that sentence-transformers knows."""
-    home = type(module).__module__
-    own = home.partition(".")[0] == "vicinal"
-    return f"{'sentence_transformers.models' if own else home}.{type(module).__qualname__}"
+    kind = type(module)
+    own = kind.__module__.startswith("vicinal.")
+    return f"sentence_transformers.models.{kind.__qualname__}" if own else own_kind(kind)
+
+
+def custom(module: nn.Module) -> Custom:
+    """A module that torch alone runs, as data."""
+    settings = module.get_config_dict() if hasattr(module, "get_config_dict") else {}
+    return Custom(
+        kind_of(module),
+        json.dumps(settings, sort_keys=True, default=repr),
+        width_of(module),
+        f"a {type(module).__name__} module has no network but torch's",
+        getattr(module, "listed_kwargs", ()),
+    )
 
 
 def width_of(module: nn.Module) -> int | None:

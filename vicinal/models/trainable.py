@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,27 @@ from torch import nn
 
 from vicinal.backends.torch.auto import as_dtype
 from vicinal.backends.torch.weights import state_of, tensors_of
-from vicinal.errors import UnsafeModel, UnsupportedModel
+from vicinal.errors import UnsupportedModel
 from vicinal.loading import spec
 from vicinal.loading.modules import Parts
+from vicinal.loading.own import ours
 from vicinal.loading.tokenizer import TokenizerFile
 from vicinal.loading.weights import Tensor
 from vicinal.models.classifier import LogitScorer, PairScorer, SequenceClassifier
 from vicinal.models.heads import Dense, Dropout, LayerNorm, Normalize
-from vicinal.models.module import Features, kind_of, width_of
+from vicinal.models.inputs import OwnTokenizer, features_of
+from vicinal.models.module import Features, custom, width_of
+from vicinal.models.own import read_own, write_own
 from vicinal.models.pooling import Pooling
 from vicinal.models.router import Router
 from vicinal.models.static import StaticEmbedding
 from vicinal.models.transformer import Transformer
+
+
+def taken(module: nn.Module, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that a module takes."""
+    known = getattr(module, "forward_kwargs", ())
+    return {name: value for name, value in options.items() if name in known}
 
 
 class Trainable(nn.Sequential):  # type: ignore[misc]
@@ -37,16 +45,17 @@ class Trainable(nn.Sequential):  # type: ignore[misc]
         """Features with all that the modules make of them."""
         task = options.pop("task", None) or features.get("task")
         for module in self:
-            known = getattr(module, "forward_kwargs", ())
-            features = module(features, **{k: v for k, v in {"task": task, **options}.items() if k in known})
+            features = module(features, **taken(module, {"task": task, **options}))
         return features
+
+    def options(self) -> set[str]:
+        """Names of the keyword arguments that modules take beside the features."""
+        return {name for module in self.modules() for name in getattr(module, "forward_kwargs", ())}
 
     def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **options: Any) -> Features:
         """What the first module makes of texts."""
-        first = self[0]
-        if hasattr(first, "preprocess"):
-            return first.preprocess(inputs, prompt=prompt, **options)  # type: ignore[no-any-return]
-        return first.tokenize([f"{prompt or ''}{text}" for text in inputs])  # type: ignore[no-any-return]
+        made: Features = features_of(self[0], inputs, prompt, options)
+        return made
 
     tokenize = preprocess
 
@@ -125,7 +134,7 @@ class Trainable(nn.Sequential):  # type: ignore[misc]
         return (len(tensors), sum(tensor._version for tensor in tensors), sum(id(tensor) for tensor in tensors))
 
     @classmethod
-    def of(cls, parts: Parts, dtype: str = "float32", trust_remote_code: bool = False, **options: Any) -> Trainable:
+    def of(cls, parts: Parts, dtype: str = "float32", **options: Any) -> Trainable:
         """The torch modules of a model that was read, with copies of its weights, in evaluation mode.
 
         Args:
@@ -142,7 +151,7 @@ class Trainable(nn.Sequential):  # type: ignore[misc]
                 if isinstance(form, (spec.Classifier, spec.LogitScore)):
                     continue  # the network's own module has it
                 if at not in made:
-                    made[at] = _made(form, at, parts, route, trust_remote_code, {"dtype": dtype, **options})
+                    made[at] = _made(form, at, parts, route, {"dtype": dtype, **options})
                 routes[task].append(made[at])
         if parts.spec.only is not None:
             modules = next(iter(routes.values()))
@@ -155,14 +164,12 @@ class Trainable(nn.Sequential):  # type: ignore[misc]
         return module
 
 
-def _made(
-    form: spec.Module, at: str, parts: Parts, route: spec.Route, trusted: bool, options: Mapping[str, Any]
-) -> nn.Module:
+def _made(form: spec.Module, at: str, parts: Parts, route: spec.Route, options: Mapping[str, Any]) -> nn.Module:
     names = (name.rpartition("/") for name in parts.tensors)
     tensors = {local: parts.tensors[f"{folder}/{local}"] for folder, _, local in names if folder == at}
     if isinstance(form, spec.Transformer):
         root = None if parts.root is None else parts.root / at
-        given = (form, tensors, parts.tokenizers[at], route.max_length, root, trusted, options)
+        given = (form, tensors, parts.tokenizers[at], route.max_length, root, parts.trusted, options)
         last = route.modules[-1]
         if isinstance(last, spec.LogitScore):
             return LogitScorer.scoring(last, *given)
@@ -170,7 +177,7 @@ def _made(
     if isinstance(form, spec.StaticEmbedding):
         return StaticEmbedding.of(tensors, parts.tokenizers[at], route.max_length)
     if isinstance(form, spec.Custom):
-        return _custom(form, at, parts.root, trusted)
+        return read_own(form, at, parts.root, parts.trusted)
     module = _plain(form)
     if tensors:
         module.load_state_dict(state_of(tensors))
@@ -190,25 +197,14 @@ def _plain(form: spec.Module) -> nn.Module:
     return Normalize(form.source, form.target)
 
 
-def _custom(form: spec.Custom, at: str, root: Path | None, trusted: bool) -> nn.Module:
-    """A module that reads itself from its folder."""
-    home, _, name = form.kind.rpartition(".")
-    if home.partition(".")[0] in ("sentence_transformers", "vicinal"):
-        home = "vicinal.models"
-    elif not trusted:
-        raise UnsafeModel(f"{root} asks for {form.kind!r}, which is other code: trust_remote_code=True runs it")
-    if root is None:
-        raise UnsupportedModel(f"a {name} module can only be read from its folder")
-    kind = getattr(importlib.import_module(home), name)
-    return kind.load(str(root), subfolder=at)
-
-
 # ---- back to data ------------------------------------------------------------------------------------------------
 
 
 def forms(module: Trainable) -> dict[str, spec.Route]:
     """What the modules are now, route by route; folders are numbers."""
     routes = {}
+    if isinstance(module[0], Router) and type(module[0]).forward is not Router.forward:
+        raise UnsupportedModel(f"{type(module[0]).__name__} must leave Router's forward() as it is: override route()")
     for task, modules in module.ways().items():
         names = _names(task, len(modules))
         limit = getattr(modules[0], "max_seq_length", None)
@@ -224,9 +220,11 @@ def _names(task: str, count: int) -> tuple[str, ...]:
 
 
 def _form(module: nn.Module) -> spec.Module:
-    if hasattr(module, "form"):
+    """What a module is; of a class of the user's own, whatever it is derived from, what it says of itself."""
+    told = getattr(type(module), "form", None)
+    if told is not None and (ours(type(module).__module__) or not ours(told.__module__)):
         return module.form()  # type: ignore[no-any-return]
-    return spec.Custom(kind_of(module), width=width_of(module), reason=f"{type(module).__name__} is torch's alone")
+    return custom(module)
 
 
 def contents(module: Trainable, settings: spec.Spec, root: Path | None, weights: bool = True) -> Parts:
@@ -243,6 +241,8 @@ def contents(module: Trainable, settings: spec.Spec, root: Path | None, weights:
         for part, at in zip(modules, _names(task, len(modules)), strict=True):
             if hasattr(part, "tokenizer_file"):
                 tokenizers[at] = part.tokenizer_file()
+            elif part is modules[0]:
+                tokenizers[at] = OwnTokenizer(part)  # type: ignore[assignment]  # what a fingerprint asks of one
             if isinstance(_form(part), spec.Custom):
                 writers[at] = _writer(part)
             if weights:
@@ -264,4 +264,4 @@ def _tensors(part: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _writer(part: Any) -> Any:
-    return lambda folder: part.save(str(folder))
+    return lambda folder: write_own(part, folder)

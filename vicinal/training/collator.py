@@ -14,6 +14,11 @@ LABELS = ("label", "labels", "score", "scores")
 """Columns of these names hold labels; all others, in their order, are what a loss is given."""
 DATASET = "dataset_name"
 """The key by which a batch says of which data set it is."""
+_FEATURES = (
+    "input_ids", "attention_mask", "token_type_ids", "prompt_length", "offsets", "task", "sentence_lengths",
+    "sentence_embedding", "pixel_values",
+)  # fmt: skip
+"""Names of features by one of which a batch's columns are told apart."""
 
 
 @dataclass
@@ -49,6 +54,8 @@ class SentenceTransformerDataCollator:
         """What a column becomes."""
         options = {"prompt": self.prompt_of(column, dataset), "task": _chosen(self.router_mapping, column, dataset)}
         found = self.preprocess_fn(texts, **{key: value for key, value in options.items() if value})
+        if not any(key in found for key in _FEATURES):  # of a module of the user's own
+            found = {**found, "task": options["task"]}
         return {f"{column}_{key}": value for key, value in found.items()}
 
     def prompt_of(self, column: str, dataset: str | None) -> str | None:
@@ -70,6 +77,25 @@ class CrossEncoderDataCollator(SentenceTransformerDataCollator):
 
     def features(self, column: str, texts: list[Any], dataset: str | None) -> dict[str, Any]:
         return {column: texts}
+
+
+def columns_of(batch: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The features of each column of a batch, in order.
+
+    >>> columns_of({"a_input_ids": 1, "a_b_input_ids": 2, "a_own": 3, "a_b_own": 4, "label": 5})
+    [{'input_ids': 1, 'own': 3}, {'input_ids': 2, 'own': 4}]
+    """
+    names: dict[str, dict[str, Any]] = {}
+    for key in batch:
+        for name in _FEATURES:
+            if key.endswith(f"_{name}"):
+                names[key.removesuffix(name)] = {}
+    for key, value in batch.items():
+        fitting = [name for name in names if key.startswith(name)]
+        if fitting:
+            name = max(fitting, key=len)
+            names[name][key.removeprefix(name)] = value
+    return list(names.values())
 
 
 def _chosen(mapping: Mapping[str, Any], column: str, dataset: str | None) -> Any:

@@ -24,7 +24,7 @@ from vicinal.losses import CoSENTLoss
 from vicinal.losses.base import Loss
 from vicinal.sentence_transformer import SentenceTransformer
 from vicinal.training.arguments import SentenceTransformerTrainingArguments
-from vicinal.training.collator import DATASET, LABELS, SentenceTransformerDataCollator
+from vicinal.training.collator import DATASET, LABELS, SentenceTransformerDataCollator, columns_of
 from vicinal.training.data import Rows, Stream, as_sets, check
 from vicinal.training.model_card import ModelCardCallback
 from vicinal.training.samplers import (
@@ -264,13 +264,7 @@ class SentenceTransformerTrainer(Trainer):
 
     def collect_features(self, inputs: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Any]:
         """A batch as the features of each column, and the labels."""
-        columns: dict[str, dict[str, Any]] = {}
-        for key, value in inputs.items():
-            for ending in _ENDINGS:
-                if key.endswith(ending):
-                    columns.setdefault(key.removesuffix(ending), {})[ending[1:]] = value
-                    break
-        return list(columns.values()), inputs.get("label")
+        return columns_of(inputs), inputs.get("label")
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -413,13 +407,6 @@ class SentenceTransformerTrainer(Trainer):
             with torch.no_grad():
                 for name, parameter in own.items():
                     parameter.copy_(state[name])
-
-
-_ENDINGS = (
-    "_input_ids", "_attention_mask", "_token_type_ids", "_prompt_length", "_offsets", "_task", "_sentence_lengths",
-    "_sentence_embedding", "_pixel_values",
-)  # fmt: skip
-"""Keys of features, by which a batch's are told apart."""
 
 
 def _split(optimizer: Any, pattern: str, rate: float, names: Mapping[int, str]) -> None:
