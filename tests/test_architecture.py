@@ -17,17 +17,18 @@ LAYERS = (
     ("cli",),
     ("recipes",),
     ("retrieval", "tuning", "exporting", "store", "evaluation", "cross_encoder.evaluation", "training", "datasets",
-     "readers"),
+     "readers", "util", "trainer", "training_args", "sampler", "data_collator", "model_card", "backend",
+     "cross_encoder.trainer", "cross_encoder.training_args"),
     ("losses", "cross_encoder.losses"),
     ("sentence_transformer", "cross_encoder", "chunked", "parallel", "selftest", "streams"),
-    ("model", "store.cache", "store.vectors"),
+    ("model", "familiar", "store.cache", "store.vectors"),
     ("engine", "arguments", "profiles", "hub", "cards", "torch_engine", "torch_form"),
     ("models",),
-    ("backends", "text", "loading", "report"),
-    ("networks", "similarity"),
+    ("backends", "text", "loading", "report", "helpers"),
+    ("networks", "similarity", "similarity_functions", "quantization"),
     ("backends.base", "backends.torch.tensors", "loading.spec", "loading.weights", "loading.folder", "loading.layout",
      "loading.exported",
-     "extras", "errors", "store.files"),
+     "extras", "errors", "refused", "store.files"),
 )  # fmt: skip
 """A module may import from its own layer and those below. The longest name that fits a module is its own."""
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         export_optimized_onnx_model,
         export_static_quantized_openvino_model,
     )
+    from vicinal.helpers import LoggingHandler
     from vicinal.retrieval import Hit, Pipeline, Retriever
     from vicinal.sentence_transformer import SentenceTransformer
     from vicinal.similarity import SimilarityFunction, quantize_embeddings
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from vicinal.training.cross_encoder import CrossEncoderTrainer
     from vicinal.training.mining import mine_hard_negatives
     from vicinal.training.readers import InputExample
+    from vicinal.training.resolving import resolve_ids
+    from vicinal.training.samplers import DefaultBatchSampler, MultiDatasetDefaultBatchSampler
     from vicinal.training.trainer import SentenceTransformerTrainer
 
 __all__ = [
@@ -35,9 +38,12 @@ __all__ = [
     "CrossEncoderModelCardData",
     "CrossEncoderTrainer",
     "CrossEncoderTrainingArguments",
+    "DefaultBatchSampler",
     "Hit",
     "Index",
     "InputExample",
+    "LoggingHandler",
+    "MultiDatasetDefaultBatchSampler",
     "ParallelSentencesDataset",
     "Pipeline",
     "Retriever",
@@ -62,6 +68,7 @@ __all__ = [
     "models",
     "quantize_embeddings",
     "readers",
+    "resolve_ids",
     "save_vectors",
     "util",
 ]
@@ -71,9 +78,12 @@ _HOMES = {
     "CrossEncoderModelCardData": "vicinal.cards",
     "CrossEncoderTrainer": "vicinal.training.cross_encoder",
     "CrossEncoderTrainingArguments": "vicinal.training.arguments",
+    "DefaultBatchSampler": "vicinal.training.samplers",
     "Hit": "vicinal.retrieval",
     "Index": "vicinal.store.index",
     "InputExample": "vicinal.training.readers",
+    "LoggingHandler": "vicinal.helpers",
+    "MultiDatasetDefaultBatchSampler": "vicinal.training.samplers",
     "ParallelSentencesDataset": "vicinal.datasets",
     "Pipeline": "vicinal.retrieval",
     "Retriever": "vicinal.retrieval",
@@ -91,6 +101,7 @@ _HOMES = {
     "load_vectors": "vicinal.store.vectors.reading",
     "mine_hard_negatives": "vicinal.training.mining",
     "quantize_embeddings": "vicinal.similarity",
+    "resolve_ids": "vicinal.training.resolving",
     "save_vectors": "vicinal.store.vectors.saving",
 }
 
@@ -102,7 +113,9 @@ def __getattr__(name: str) -> Any:
     elif name in __all__:
         value = importlib.import_module(f"vicinal.{name}")
     else:
-        raise AttributeError(f"module 'vicinal' has no attribute {name!r}")
+        from vicinal.refused import module_name
+
+        module_name(__name__, name)
     globals()[name] = value
     return value
 

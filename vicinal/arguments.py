@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.errors import DimensionMismatch, Unavailable, UnsupportedModel
+from vicinal.refused import hints
 from vicinal.similarity import quantize_embeddings
 
 OutputValue = Literal["sentence_embedding", "token_embeddings"] | None
@@ -57,6 +58,18 @@ def no_modules(modules: Any) -> None:
         raise UnsupportedModel("building a model from modules is not in this version of vicinal; give a model's folder")
 
 
+def all_of_one_type(modules: Any) -> None:
+    """A network is computed in one dtype.
+
+    Raises:
+        UnsupportedModel: some of its modules are to be in another.
+    """
+    if modules:
+        raise UnsupportedModel(
+            f'keep_in_fp32_modules={list(modules)}: a network has one dtype here; say dtype="float32"'
+        )
+
+
 def model_settings(kwargs: Mapping[str, Any], dtype: Any) -> tuple[Any, dict[str, Any]]:
     """The dtype that `model_kwargs` or the `dtype` argument asks for, and what else is asked of the backend.
 
@@ -66,7 +79,7 @@ def model_settings(kwargs: Mapping[str, Any], dtype: Any) -> tuple[Any, dict[str
     if unknown := sorted(set(kwargs) - {*_DTYPES, *_SETTINGS, *_FILES}):
         raise ValueError(
             f"model_kwargs: {', '.join(unknown)} mean nothing to the backends here; "
-            f"{', '.join((_DTYPES[0], *_SETTINGS, *_FILES))} are understood"
+            f"{', '.join((_DTYPES[0], *_SETTINGS, *_FILES))} are understood{hints(unknown)}"
         )
     settings = {name: kwargs[name] for name in _SETTINGS if kwargs.get(name) is not None}
     if settings.get("device_map") in ("cpu", {"": "cpu"}):  # where every backend computes

@@ -24,6 +24,7 @@ from vicinal.loading.modules import Parts
 from vicinal.loading.spec import Normalize, Route, StaticEmbedding
 from vicinal.loading.weights import Scope, Tensor
 from vicinal.networks.heads import after_tokens, graph
+from vicinal.refused import hints
 from vicinal.text.pairs import longest_first
 from vicinal.text.tokens import ANY_SEGMENTS, Cut, Text, TextTokenizer, Tokens
 from vicinal.text.words import WordCache
@@ -141,7 +142,7 @@ class Engine:
             TypeError: one that no module takes.
         """
         if options:
-            raise TypeError(f"encode() got an unexpected keyword argument {next(iter(options))!r}")
+            raise TypeError(f"encode() got an unexpected keyword argument {next(iter(options))!r}{hints(options)}")
         return {}
 
     def prompt_length(self, route: Route, prompt: str) -> int:

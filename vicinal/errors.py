@@ -8,6 +8,7 @@ VicinalError
 ├── UnsafeModel            (ValueError)         a model folder asks for code, or for files outside itself
 ├── Unavailable            (ValueError)         a wished backend, device or dtype is not to be had here
 ├── MissingExtra           (ImportError)        an optional dependency is needed; says what to install
+├── NotOffered             (ImportError)        sentence-transformers has it, vicinal has not; says what to use instead
 ├── InvalidInput           (TypeError)          a text is not a text; names row and type
 ├── InvalidData            (ValueError)         data to train on or evaluate with is not as it must be; says where
 ├── DataNotFound           (FileNotFoundError)  no data set is there, or it cannot be reached; says what was looked for
@@ -79,6 +80,10 @@ class Unavailable(VicinalError, ValueError):
 
 class MissingExtra(VicinalError, ImportError):
     """An optional dependency is not installed."""
+
+
+class NotOffered(VicinalError, ImportError):
+    """A name of sentence-transformers that is not here; the message says what to use instead."""
 
 
 class InvalidInput(VicinalError, TypeError):

@@ -15,6 +15,7 @@ from vicinal import arguments, report
 from vicinal.cards import ModelCardData
 from vicinal.engine import Engine
 from vicinal.errors import UnsupportedModel
+from vicinal.familiar import Familiar
 from vicinal.loading.fingerprint import Stamps, fingerprint
 from vicinal.loading.locate import Located
 from vicinal.loading.opening import with_max_length
@@ -33,7 +34,7 @@ _CHANGING = threading.Lock()
 """Held while a spec is replaced, so that two threads' changes are both kept."""
 
 
-class Model(TorchForm):
+class Model(Familiar, TorchForm):
     """What every kind of model has. Setters replace the frozen spec, so that a call under way is not disturbed.
 
     Attributes:
@@ -203,7 +204,9 @@ class Model(TorchForm):
         route = spec.route(task)
         return padded(self._engine.tokenizer(route)(rows, route.max_length))
 
-    preprocess = tokenize
+    def preprocess(self, inputs: Any, prompt: str | None = None, **options: Any) -> dict[str, Any]:
+        """The newer name of `tokenize`."""
+        return self.tokenize(inputs, prompt, **options)
 
     # ---- keeping -----------------------------------------------------------------------------------------------
 

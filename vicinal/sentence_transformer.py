@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -85,6 +85,7 @@ class SentenceTransformer(Streams, Parallel, Model):
     """
 
     model_card_data_class = SentenceTransformerModelCardData
+    SUPPORTED_SIMILARITY_FN_NAMES = tuple(SimilarityFunction.possible_values())
 
     def __init__(
         self,
@@ -425,9 +426,3 @@ class SentenceTransformer(Streams, Parallel, Model):
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
         """Scores of each row with the same row of the other: (n,)."""
         return SimilarityFunction.to_similarity_pairwise_fn(self.similarity_fn_name)(embeddings1, embeddings2)
-
-    def evaluate(self, evaluator: Callable[..., Any], output_path: str | os.PathLike[str] | None = None) -> Any:
-        """What an evaluator says of this model; files go to `output_path`."""
-        if output_path is not None:
-            os.makedirs(output_path, exist_ok=True)
-        return evaluator(self, None if output_path is None else str(output_path))

@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vicinal import refused
 from vicinal.backends import Choice, available_threads, choose
 from vicinal.engine import Engine
 from vicinal.errors import UnsupportedModel
@@ -194,6 +195,8 @@ class TorchForm:
             self, list(train_objectives or ()), getattr(import_module(home), name), **options
         )
 
+    old_fit = fit
+
     @property
     def _by_torch(self) -> bool:
         """Whether the torch modules compute."""
@@ -201,9 +204,9 @@ class TorchForm:
 
     # ---- as a torch module -------------------------------------------------------------------------------------
 
-    def __call__(self, features: Any, **options: Any) -> Any:
+    def __call__(self, input: Any, **options: Any) -> Any:
         """The features with what the modules make of them."""
-        return self.trainable()(features, **options)
+        return self.trainable()(input, **options)
 
     forward = __call__
 
@@ -288,7 +291,7 @@ class TorchForm:
     def __getattr__(self, name: str) -> Any:
         if name in _DELEGATED:
             return getattr(self.trainable(), name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        raise refused.member(self, name)
 
     # ---- copies ------------------------------------------------------------------------------------------------
 

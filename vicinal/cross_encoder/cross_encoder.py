@@ -87,9 +87,11 @@ class CrossEncoder(Fitting, Pooled, Model):  # type: ignore[misc]  # `fit` is ca
         num_labels: int | None = None,
         max_length: int | None = None,
         activation_fn: Any = None,
+        keep_in_fp32_modules: Sequence[str] | None = None,
         self_test: bool = True,
     ) -> None:
         arguments.no_modules(modules)
+        arguments.all_of_one_type(keep_in_fp32_modules)
         changes, processing = dict(config_kwargs or {}), dict(processor_kwargs or {})
         if num_labels is not None:
             changes["num_labels"] = num_labels
@@ -125,6 +127,11 @@ class CrossEncoder(Fitting, Pooled, Model):  # type: ignore[misc]  # `fit` is ca
         if name in VECTORS_ALONE:
             raise AttributeError(refusal(name))
         return super().__getattr__(name)
+
+    @property
+    def model(self) -> Any:
+        """The network of `transformers`."""
+        return self.transformers_model
 
     # ---- settings ----------------------------------------------------------------------------------------------
 
@@ -289,8 +296,6 @@ class CrossEncoder(Fitting, Pooled, Model):  # type: ignore[misc]  # `fit` is ca
             return super().tokenize(texts, prompt, **options)
         rows, tail = self._texts(route, read_pairs(texts)[0], prompt or "")
         return padded(self._engine.tokenizer(route)(rows, route.max_length, tail=tail))
-
-    preprocess = tokenize
 
     def _fill(
         self,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
+from vicinal import refused
 from vicinal.models.heads import Dense, Dropout, LayerNorm, Normalize
 from vicinal.models.layers import CNN, LSTM, WeightedLayerPooling
 from vicinal.models.module import InputModule, Module
@@ -33,3 +36,7 @@ __all__ = [
     "WordEmbeddings",
     "WordWeights",
 ]
+
+
+def __getattr__(name: str) -> NoReturn:
+    refused.module_name(__name__, name)

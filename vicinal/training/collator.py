@@ -30,12 +30,21 @@ class SentenceTransformerDataCollator:
         valid_label_columns: names of the column of labels.
         router_mapping: the task of each column; or by data set and column.
         prompts: one, by column, by data set, or by data set and column.
+        max_length: None; the model's `max_seq_length` is the limit.
+
+    Raises:
+        ValueError: another limit is given.
     """
 
     preprocess_fn: Callable[..., dict[str, Any]]
     valid_label_columns: Sequence[str] = LABELS
     router_mapping: Mapping[str, Any] = field(default_factory=dict)
     prompts: Any = None
+    max_length: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_length is not None:
+            raise ValueError("max_length is not for the collator here: set model.max_seq_length")
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The batch of some rows, which have the same columns."""

@@ -120,10 +120,10 @@ class SentenceTransformerTrainer(Trainer):
         self.can_return_loss, self.model_accepts_loss_kwargs = True, False
         self.add_model_card_callback(defaults)
 
-    def add_model_card_callback(self, default_args: dict[str, Any]) -> None:
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Let the model's card be told of the data, the losses, the arguments and the numbers of this run."""
         held_out = None if isinstance(self.eval_dataset, Rows) else self.eval_dataset
-        self.add_callback(ModelCardCallback(self.encoder, self.train_dataset, held_out, self.loss, default_args))
+        self.add_callback(ModelCardCallback(self.encoder, self.train_dataset, held_out, self.loss, default_args_dict))
 
     # ---- model and losses --------------------------------------------------------------------------------------
 
