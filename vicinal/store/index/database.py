@@ -309,12 +309,8 @@ def _row(number: int, one: Incoming, chunks: int, source: int | None) -> tuple[A
     return number, one.key, source, chunks, one.hash, sum_, one.metadata, one.text
 
 
-def add_chunks(db: sqlite3.Connection, documents: Sequence[tuple[int, Embedded]], first: int, prefix: str = "") -> int:
-    """Store the chunks of documents by number, and their vectors, from chunk number `first`; the next number.
-
-    Args:
-        prefix: of the tables' names.
-    """
+def add_chunks(db: sqlite3.Connection, documents: Sequence[tuple[int, Embedded]], first: int) -> int:
+    """Store the chunks of documents by number, and their vectors, from chunk number `first`; the next number."""
     number, chunks, vectors = first, [], []
     for document, embedded in documents:
         for part, vector in zip(embedded.chunks, embedded.vectors, strict=True):
@@ -323,6 +319,6 @@ def add_chunks(db: sqlite3.Connection, documents: Sequence[tuple[int, Embedded]]
             data = vector.astype("<f4", copy=False).tobytes()
             vectors.append((number, schema.vector_sum(number, data), data))
             number += 1
-    db.executemany(f"INSERT INTO {prefix}chunk VALUES (?, ?, ?, ?, ?, ?)", chunks)
-    db.executemany(f"INSERT INTO {prefix}vector VALUES (?, ?, ?)", vectors)
+    db.executemany("INSERT INTO chunk VALUES (?, ?, ?, ?, ?, ?)", chunks)
+    db.executemany("INSERT INTO vector VALUES (?, ?, ?)", vectors)
     return number

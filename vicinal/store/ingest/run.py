@@ -148,10 +148,6 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
                     yield Path(parent) / name
 
 
-def _is_index(parent: str, name: str) -> bool:
-    return (Path(parent) / name / schema.FILE).exists()
-
-
 def _raise(error: OSError) -> None:
     raise error
 
