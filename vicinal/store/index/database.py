@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 import uuid
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -248,10 +248,10 @@ class Transaction:
         (number,) = self.db.execute("SELECT id FROM source WHERE path = ?", (path,)).fetchone()
         return int(number)
 
-    def left(self, source: int, kept: Container[str]) -> None:
-        """Remove the documents of a file but some."""
-        rows = self.db.execute("SELECT id, key FROM document WHERE source = ?", (source,)).fetchall()
-        self.remove([number for number, key in rows if key not in kept])
+    def left(self, source: int, kept: Callable[[str], bool]) -> None:
+        """Remove the documents of a file but those whose ids are kept."""
+        rows = self.db.execute("SELECT id, key FROM document WHERE source = ?", (source,))
+        self.remove([number for number, key in rows if not kept(key)])
 
     def forget(self) -> None:
         """Keep nothing of the chunks that are gone: what was derived before this generation can no longer be used."""
