@@ -41,6 +41,8 @@ class Search(str, Enum):
 
     auto = "auto"
     exact = "exact"
+    int8 = "int8"
+    binary = "binary"
     hnsw = "hnsw"
     ivf = "ivf"
 
@@ -86,8 +88,8 @@ def build(
     search: Annotated[
         Search,
         typer.Option(
-            "--search", metavar="auto|exact|hnsw|ivf",
-            help="How it is searched; auto is exact up to 100,000 vectors, hnsw beyond.",
+            "--search", metavar="auto|exact|int8|binary|hnsw|ivf",
+            help="How it is searched; auto is exact up to 100,000 vectors, hnsw beyond; int8 finds what exact does.",
         ),
     ] = Search.auto,
     dtype: o.DtypeOption = o.Dtype.auto,

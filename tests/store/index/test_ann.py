@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests import tiny
 from vicinal import Index, SentenceTransformer
 from vicinal.errors import IndexWarning, MissingExtra
 from vicinal.store.index import ann, builder, derived
@@ -53,7 +55,7 @@ def test_what_a_graph_finds(create: Create, model: SentenceTransformer, kind: st
     queries = clustered(50, 1)
     assert recall(index, queries) >= 0.9
     now: Any = index._searcher._view
-    assert now.graph.kind == ("hnsw" if kind == "auto" else kind)
+    assert now.structure.kind == ("hnsw" if kind == "auto" else kind)
     index.delete(ids[::3])
     index.add(["later"], ["later"], vectors=queries[:1] * 5)
     hits = index.search(queries[0], 3)
@@ -126,7 +128,80 @@ def test_without_faiss_every_vector_is_looked_at(create: Create, monkeypatch: py
     assert alone.search(clustered(5, 1), 5)[0][0].score == expected[0][0].score
 
 
-def test_manhattan_has_no_graph(create: Create, model: SentenceTransformer) -> None:
-    measured = SentenceTransformer(model.name, similarity_fn_name="manhattan")
-    with pytest.raises(ValueError, match="knows no manhattan distance: say search='exact'"):
-        create(model=measured, search="hnsw")
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
+@pytest.mark.parametrize("shape", ["clustered", "uneven", "close"])
+def test_int8_finds_what_an_exact_search_does(
+    create: Create, model: SentenceTransformer, similarity: str, shape: str
+) -> None:
+    index = create(model=SentenceTransformer(model.name, similarity_fn_name=similarity), search="int8")
+    vectors = clustered(ROWS, 0)
+    if shape == "uneven":  # a dimension that is a hundred times wider
+        vectors[:, 3] *= 100
+    if shape == "close":  # most of them nearer to one another than a step
+        vectors[: ROWS - 50] = vectors[0] + 1e-3 * np.random.default_rng(5).standard_normal((ROWS - 50, DIMS))
+    vectors[7::40] = vectors[7]  # equal scores
+    ids = [str(i) for i in range(ROWS)]
+    index.add(ids, ids, vectors=vectors)
+    index.optimize()
+    queries = np.concatenate([vectors[:3], vectors[7:8], clustered(10, 1), np.zeros((1, DIMS), np.float32)])
+    assert index.search(queries, 10) == index.search(queries, 10, exact=True)
+    index.delete(ids[::3])
+    index.add(["later"], ["later"], vectors=queries[:1] * 5)
+    assert index.search(queries, 10) == index.search(queries, 10, exact=True)
+    structure = index._searcher._view.structure  # type: ignore[union-attr]
+    assert structure is not None
+    assert structure.kind == "int8"
+    assert index.verify() == []
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
+def test_int8_looks_further_where_a_step_hides_the_best(
+    create: Create, model: SentenceTransformer, similarity: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    vectors = np.zeros((ROWS, DIMS), np.float32)
+    vectors[:, 0] = 1
+    vectors[:, 1] = rng.permutation(ROWS) * (1e-3 / ROWS)  # all within a step, which is of the range that follows
+    vectors[:20, 1] = np.linspace(-1, -0.2, 20)
+    vectors[20] = np.eye(DIMS)[1]
+    index = create(model=SentenceTransformer(model.name, similarity_fn_name=similarity), search="int8")
+    index.add(list(map(str, range(ROWS))), vectors=vectors)
+    index.optimize()
+    query = np.eye(DIMS)[0] + 0.0008 * np.eye(DIMS)[1]
+    expected = index.search(query, 5, exact=True)
+    assert index.search(query, 5) == expected
+    monkeypatch.setattr(ann.Structure, "_reach", lambda self, ready, worst: np.full(len(worst), -np.inf))
+    assert index.search(query, 5) != expected, "the bound is what finds the rest"
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+def test_binary_finds_nearly_all(create: Create, tmp_path: Path, similarity: str) -> None:
+    folder = tiny.write_static(tmp_path / "wide", width=125)
+    index = create(model=SentenceTransformer(folder, similarity_fn_name=similarity), search="binary")
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((30, 125))
+    vectors = (centres[rng.integers(30, size=ROWS)] + 0.7 * rng.standard_normal((ROWS, 125))).astype(np.float32)
+    ids = [str(i) for i in range(ROWS)]
+    index.add(ids, ids, vectors=vectors)
+    index.optimize()
+    queries = (vectors[:40] + 0.5 * rng.standard_normal((40, 125))).astype(np.float32)
+    assert recall(index, queries) >= 0.9
+    index.delete(ids[::3])
+    assert all(int(hit.id) % 3 for hits in index.search(queries, 10) for hit in hits)
+    assert recall(index, queries) >= 0.9
+    index.close()
+    with Index.open(index.path) as again:
+        assert recall(again, queries) >= 0.9
+        assert again._searcher._view.structure.kind == "binary"  # type: ignore[union-attr]
+        assert again.verify() == []
+
+
+@pytest.mark.parametrize(
+    ("similarity", "search"), [("manhattan", "hnsw"), ("manhattan", "int8"), ("euclidean", "binary")]
+)
+def test_what_a_structure_does_not_know(
+    create: Create, model: SentenceTransformer, similarity: str, search: str
+) -> None:
+    measured = SentenceTransformer(model.name, similarity_fn_name=similarity)
+    with pytest.raises(ValueError, match=f"search='{search}' knows no {similarity} distance: say search='exact'"):
+        create(model=measured, search=search)

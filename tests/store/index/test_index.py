@@ -310,7 +310,9 @@ def test_a_full_disk_loses_nothing(index: Index) -> None:
 
 
 def test_arguments_are_checked(create: Create, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="search must be one of 'auto', 'exact', 'hnsw', 'ivf', not 'fast'"):
+    with pytest.raises(
+        ValueError, match="search must be one of 'auto', 'exact', 'int8', 'binary', 'hnsw', 'ivf', not 'fast'"
+    ):
         create(search="fast")
     assert not (tmp_path / "docs.vicinal").exists()
     with pytest.raises(InvalidInput, match="model must be a SentenceTransformer or a model's name, not int"):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tests import tiny
 from vicinal import Index, SentenceTransformer
-from vicinal.store.index import builder, derived
+from vicinal.store.index import ann, builder, derived
 
 DIMS = 13
 keys = st.sampled_from([f"k{i}" for i in range(12)])
@@ -44,12 +44,17 @@ def score(similarity: str, query: NDArray[Any], row: NDArray[Any]) -> float:
 class History(RuleBasedStateMachine):
     """An index, and what it should hold: id, seed of the vector, metadata, in the order of their last vectors."""
 
-    @initialize(similarity=st.sampled_from(["cosine", "dot", "euclidean", "manhattan"]))
-    def begin(self, similarity: str) -> None:
+    @initialize(
+        similarity=st.sampled_from(["cosine", "dot", "euclidean", "manhattan"]),
+        search=st.sampled_from(["auto", "int8"]),
+    )
+    def begin(self, similarity: str, search: Any) -> None:
         self.folder = Path(tempfile.mkdtemp())
         self.similarity = similarity
         self.model = SentenceTransformer(MODEL, similarity_fn_name=similarity)
-        self.index = Index.create(self.folder / "index", self.model)
+        self.index = Index.create(
+            self.folder / "index", self.model, search="auto" if similarity == "manhattan" else search
+        )
         self.other = Index.open(self.folder / "index", self.model)
         self.rows: dict[str, tuple[int, int]] = {}
 
@@ -118,6 +123,11 @@ def test_every_history_answers_as_brute_force(
     MODEL = str(tiny.write_static(tmp_path_factory.mktemp("workload") / "model"))
     monkeypatch.setattr(builder, "LEAST", least)
     monkeypatch.setattr(derived, "ROWS", 3)
+    monkeypatch.setattr(ann, "_ROWS", 3)
+    monkeypatch.setattr(ann, "_TRY", {"int8": 1})
+    monkeypatch.setattr(ann, "_FEWEST", {"int8": 2})
+    monkeypatch.setattr(ann, "_MORE", 2)
+    monkeypatch.setattr(ann, "_PART", 1)
     monkeypatch.setattr("os.fsync", lambda handle: None)  # the machine does not stop in this test
     History.TestCase.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)
     History.TestCase("runTest").runTest()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import io
+import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,12 @@ import pyarrow.parquet
 import pytest
 
 from vicinal.errors import InvalidData
-from vicinal.store.ingest import html
+from vicinal.store.ingest import html, readers
 from vicinal.store.ingest.readers import Found, Settings, read
 
 
 def found(name: str, data: bytes, **settings: Any) -> list[Found]:
-    return list(read(Path(name), data, Settings(**settings)))
+    return list(read(Path(name), io.BytesIO(data), Settings(**settings)))
 
 
 def pdf(*pages: str) -> bytes:
@@ -104,6 +106,8 @@ def test_html() -> None:
         ("a.csv", b"a,b\n1,2\n", r"a.csv has no column 'text' \(--column\); it has 'a', 'b'"),
         ("a.csv", b"a,text\n1\n", "a.csv: row 1 has not the 2 columns of the header"),
         ("a.csv", b'text\n"open\n', "a.csv: line 1: unexpected end of data"),
+        ("a.csv", b"text\na\n\xff\n", r"a.csv:3 is not utf-8 \(invalid start byte at byte 0\)"),
+        ("a.csv", b"text\na\0\n", "a.csv:2 holds a zero byte"),
         ("a.jsonl", b"{]\n", "a.jsonl:1 is not JSON"),
         ("a.jsonl", b"[1]\n", "a.jsonl:1 is no JSON object"),
         ("a.jsonl", b'{"text": 3}\n', "a.jsonl: row 1: the text is of type int, not a string"),
@@ -113,3 +117,42 @@ def test_html() -> None:
 def test_what_is_not_as_its_suffix_says(name: str, data: bytes, message: str) -> None:
     with pytest.raises(InvalidData, match=message):
         found(name, data)
+
+
+def test_ends_of_lines() -> None:
+    rows = [Found("row=1", "a\r\nb", {"row": 1, "n": "1"}), Found("row=2", "c", {"row": 2, "n": "2"})]
+    assert found("a.csv", b'\xef\xbb\xbftext,n\r\n"a\r\nb",1\r\nc,2') == rows
+    assert found("a.csv", b"text,n\rc,2\r") == [Found("row=1", "c", {"row": 1, "n": "2"})]
+    assert [one.text for one in found("a.jsonl", b'\xef\xbb\xbf{"text": "a"}\r\n{"text": "b\\u2028"}')] == [
+        "a",
+        "b\u2028",
+    ]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.html", "a.csv", "a.jsonl"])
+def test_a_text_without_end_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "LONGEST", 100)
+    with pytest.raises(InvalidData, match=rf"{name}(:1)? has more than 0 MiB"):
+        found(name, b"x" * 101)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_rows_are_read_one_after_another(name: str) -> None:
+    rows = [{"text": f"text {i} " + "x" * 1000} for i in range(20_000)]
+    file = io.BytesIO()
+    if name == "a.parquet":
+        pyarrow.parquet.write_table(pa.Table.from_pylist(rows), file, row_group_size=1000, compression="none")
+    elif name == "a.csv":
+        file.write("".join(f"{row['text']}\n" for row in [{"text": "text"}, *rows]).encode())
+    else:
+        file.write("".join(f"{json.dumps(row)}\n" for row in rows).encode())
+    total = file.tell()
+    file.seek(0)
+    documents = read(Path(name), file, Settings())
+    next(documents)  # what is read once
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in documents) == len(rows) - 1
+        assert tracemalloc.get_traced_memory()[1] < total / 4
+    finally:
+        tracemalloc.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests import tiny
 from vicinal import Index, SentenceTransformer
 from vicinal.errors import InvalidInput
 from vicinal.store.ingest import Settings, ingest
+from vicinal.store.ingest.readers import Found
 
 
 @pytest.fixture
@@ -157,3 +159,28 @@ def test_what_is_not_there(index: Index, tmp_path: Path) -> None:
         ingest(index, ["docs", "nowhere"])
     with pytest.raises(InvalidInput, match=r"docs/other.bin is none of \.txt, \.md, .*, which can be read"):
         ingest(index, ["docs/other.bin"])
+
+
+def test_what_the_index_says_is_no_fault_of_the_file(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vicinal.store.ingest.run._ROWS", 1)
+
+    def full(*arguments: Any) -> int:
+        raise OSError(errno.ENOSPC, "no room on the disk")
+
+    monkeypatch.setattr(index, "_replace", full)
+    with pytest.raises(OSError, match="no room on the disk"):
+        ingest(index, ["docs"])
+
+
+def test_what_the_system_does_not_let_be_read_is_named(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    ingest(index, ["docs"])
+
+    def failing(*arguments: Any) -> Any:
+        yield Found("row=1", "other", {})
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("vicinal.store.ingest.run.read", failing)
+    touch(Path("docs/d.jsonl"), "{}")
+    report = ingest(index)
+    assert report.failed == [f"{Path.cwd() / 'docs' / 'd.jsonl'}: Input/output error"]
+    assert texts(index)["docs/d.jsonl#row=1"] == "the law"

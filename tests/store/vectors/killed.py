@@ -8,6 +8,7 @@ each run computed.
 
 from __future__ import annotations
 
+import importlib
 import os
 import random
 import signal
@@ -83,6 +84,8 @@ def main() -> None:
     """Run and be killed; after some kills run to the end, and begin anew in another folder."""
     name, folder, rows, shard_rows, format, seed, kills = sys.argv[1:]
     model = SentenceTransformer(name, self_test=False)
+    if format == "parquet":
+        importlib.import_module("pyarrow.parquet")  # once, not in every process
     assert threading.active_count() == 1
     chance, killed, number = random.Random(int(seed)), 0, 0
     while killed < int(kills):

@@ -1,7 +1,4 @@
-"""SIGKILL at random points of `encode_to`: the next run ends with the bytes of one that was never killed.
-
-VICINAL_CRASHES says how many kills; 20 without it.
-"""
+"""SIGKILL at random points of `encode_to`: the next run ends with the bytes of one that was never killed."""
 
 from __future__ import annotations
 
@@ -14,12 +11,12 @@ import numpy as np
 import pytest
 
 from tests import tiny
+from tests.long import KILLS
 from tests.store.vectors import killed
 from tests.store.vectors.conftest import ROOT, contents, corpus
 from vicinal import SentenceTransformer
 from vicinal.store.vectors.reading import load_vectors
 
-CRASHES = int(os.environ.get("VICINAL_CRASHES", "20"))
 ROWS, SHARD = 700, 60
 
 
@@ -30,13 +27,13 @@ def test_killed_at_random_points(tmp_path: Path, format: str) -> None:
     model, texts = SentenceTransformer(folder), corpus(ROWS)
     model.encode_to(tmp_path / "whole", texts, shard_rows=SHARD, format=format)  # type: ignore[arg-type]
     whole = contents(tmp_path / "whole")
-    call = (folder, tmp_path / "parts", ROWS, SHARD, format, 7, CRASHES // 2)
+    call = (folder, tmp_path / "parts", ROWS, SHARD, format, 7, KILLS // 2)
     done = subprocess.run(
         [sys.executable, "-m", killed.__name__, *map(str, call)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     runs = [line.split(" ") for line in done.stdout.splitlines()]
-    assert sum(how == "killed" for how, _ in runs) == CRASHES // 2
+    assert sum(how == "killed" for how, _ in runs) == KILLS // 2
     assert runs[-1][0] == "ended"
     reached = 0  # the shard that the last run was at, in this folder
     for how, starts in runs:

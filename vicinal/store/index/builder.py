@@ -20,8 +20,10 @@ from vicinal.store.index import ann, derived, view
 from vicinal.store.index.database import Database
 from vicinal.store.index.space import Space
 
-Search = Literal["auto", "exact", "hnsw", "ivf"]
-SEARCHES = ("auto", "exact", "hnsw", "ivf")
+Search = Literal["auto", "exact", "int8", "binary", "hnsw", "ivf"]
+SEARCHES = ("auto", "exact", "int8", "binary", "hnsw", "ivf")
+UNKNOWN = {"manhattan": SEARCHES[2:], "euclidean": ("binary",)}
+"""What cannot search by a similarity: signs say nothing of distances, and FAISS scans by no manhattan distance."""
 MANY = 100_000
 """Vectors from which "auto" searches approximately."""
 LEAST = 4096
@@ -32,17 +34,16 @@ _WAIT = 60.0
 
 def kind(search: Search, similarity: str, vectors: int) -> ann.Kind | None:
     """Which structure an index of so many vectors has; None is exact search."""
-    if similarity == "manhattan" or search == "exact":
+    wanted = ("hnsw" if vectors > MANY else "exact") if search == "auto" else search
+    if wanted == "exact" or vectors < LEAST or wanted in UNKNOWN.get(similarity, ()):
         return None
-    if search == "auto":
-        return "hnsw" if vectors > MANY else None
-    return search if vectors >= LEAST else None
+    return wanted
 
 
-def _graph_of(made: derived.Generation) -> ann.Graph | None:
-    """The structure of a derived folder; None where it has none, or a damaged one, which is made anew."""
+def _structure_of(made: derived.Generation) -> ann.Structure | None:
+    """The structure of a derived folder, to go on from; None where it has none, or one that is damaged."""
     try:
-        return ann.load(made)
+        return ann.load(made, mapped=False)
     except DamagedIndex:
         return None
 
@@ -82,7 +83,7 @@ class Builder:
         """Whether so much has changed that a new folder is worth while."""
         base = 0 if now.base is None else len(now.base.chunks)
         wanted = self.kind(similarity, base)
-        if base and wanted is not None and (now.graph is None or now.graph.kind != wanted):
+        if base and wanted is not None and (now.structure is None or now.structure.kind != wanted):
             return True
         if now.rows + len(now.dead) < max(LEAST, base // _PART):
             return False
@@ -138,12 +139,17 @@ class Builder:
                 dense = state.generation if old is None else old.manifest.dense
                 made = derived.Manifest(state.generation, state.token, dense, space.fingerprint, 0, space.dims, {})
                 found = derived.write(folder, made, rows if old is None else chain(self._kept(old), rows),
-                                      partial(self._graph, space, old))  # fmt: skip
+                                      partial(self._structure, space, old))  # fmt: skip
             derived.clean(folder, None if found is None else found.folder)
         return True
 
     def _complete(self, made: derived.Generation, space: Space) -> bool:
-        return self.kind(space.similarity, len(made.chunks)) is None or _graph_of(made) is not None
+        wanted = self.kind(space.similarity, len(made.chunks))
+        try:
+            there = ann.check(made)
+        except DamagedIndex:
+            return False
+        return wanted is None or (there is not None and there["kind"] == wanted)
 
     def _kept(self, old: derived.Generation) -> Iterator[tuple[Indices, NDArray[np.float32]]]:
         for tile in view.tiles(old):
@@ -151,12 +157,13 @@ class Builder:
                 raise derived.Stopped
             yield tile
 
-    def _graph(self, space: Space, old: derived.Generation | None, made: derived.Generation) -> None:
+    def _structure(self, space: Space, old: derived.Generation | None, made: derived.Generation) -> None:
         """Add the search structure, going on from the last one's where there is one."""
         wanted = self.kind(space.similarity, len(made.chunks))
         if wanted is None:
             return
-        seed = None if old is None else _graph_of(old)
+        # Scans are made faster than read.
+        seed = None if old is None or wanted not in ("hnsw", "ivf") else _structure_of(old)
         fits = seed is not None and seed.kind == wanted and seed.similarity == space.similarity
         # The cells of IVF are for so many vectors; they are found anew once there are twice as many.
         if fits and wanted == "ivf" and old is not None and len(made.chunks) > 2 * len(old.chunks):

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 import uuid
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -248,10 +248,10 @@ class Transaction:
         (number,) = self.db.execute("SELECT id FROM source WHERE path = ?", (path,)).fetchone()
         return int(number)
 
-    def left(self, source: int, kept: Container[str]) -> None:
-        """Remove the documents of a file but some."""
-        rows = self.db.execute("SELECT id, key FROM document WHERE source = ?", (source,)).fetchall()
-        self.remove([number for number, key in rows if key not in kept])
+    def left(self, source: int, kept: Callable[[str], bool]) -> None:
+        """Remove the documents of a file but those whose ids are kept."""
+        rows = self.db.execute("SELECT id, key FROM document WHERE source = ?", (source,))
+        self.remove([number for number, key in rows if not kept(key)])
 
     def forget(self) -> None:
         """Keep nothing of the chunks that are gone: what was derived before this generation can no longer be used."""
@@ -309,12 +309,8 @@ def _row(number: int, one: Incoming, chunks: int, source: int | None) -> tuple[A
     return number, one.key, source, chunks, one.hash, sum_, one.metadata, one.text
 
 
-def add_chunks(db: sqlite3.Connection, documents: Sequence[tuple[int, Embedded]], first: int, prefix: str = "") -> int:
-    """Store the chunks of documents by number, and their vectors, from chunk number `first`; the next number.
-
-    Args:
-        prefix: of the tables' names.
-    """
+def add_chunks(db: sqlite3.Connection, documents: Sequence[tuple[int, Embedded]], first: int) -> int:
+    """Store the chunks of documents by number, and their vectors, from chunk number `first`; the next number."""
     number, chunks, vectors = first, [], []
     for document, embedded in documents:
         for part, vector in zip(embedded.chunks, embedded.vectors, strict=True):
@@ -323,6 +319,6 @@ def add_chunks(db: sqlite3.Connection, documents: Sequence[tuple[int, Embedded]]
             data = vector.astype("<f4", copy=False).tobytes()
             vectors.append((number, schema.vector_sum(number, data), data))
             number += 1
-    db.executemany(f"INSERT INTO {prefix}chunk VALUES (?, ?, ?, ?, ?, ?)", chunks)
-    db.executemany(f"INSERT INTO {prefix}vector VALUES (?, ?, ?)", vectors)
+    db.executemany("INSERT INTO chunk VALUES (?, ?, ?, ?, ?, ?)", chunks)
+    db.executemany("INSERT INTO vector VALUES (?, ?, ?)", vectors)
     return number

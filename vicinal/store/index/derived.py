@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.errors import DamagedIndex
+from vicinal.errors import DamagedIndex, IndexBusy
 from vicinal.similarity.arrays import Doubles, Indices
 from vicinal.similarity.measures import block
 from vicinal.store.files import sync_folder, write_json
@@ -308,13 +308,13 @@ def lock(index: Path, timeout: float = 0) -> Iterator[bool]:
     """
     parent = index / FOLDER
     parent.mkdir(exist_ok=True)
-    db = sqlite3.connect(parent / "lock.db", timeout, isolation_level=None, check_same_thread=False)
+    with schema.speaking(parent):
+        db = sqlite3.connect(parent / "lock.db", timeout, isolation_level=None, check_same_thread=False)
     try:
         try:
-            db.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error):
-                raise
+            with schema.speaking(parent):
+                db.execute("BEGIN EXCLUSIVE")
+        except IndexBusy:
             yield False
             return
         yield True

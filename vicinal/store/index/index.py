@@ -13,7 +13,7 @@ from vicinal.errors import IndexBusy, SpaceMismatch
 from vicinal.extras import require
 from vicinal.sentence_transformer import SentenceTransformer
 from vicinal.store.index import documents, schema
-from vicinal.store.index.builder import SEARCHES, Builder, Search
+from vicinal.store.index.builder import SEARCHES, UNKNOWN, Builder, Search
 from vicinal.store.index.database import Database, State, Transaction, find
 from vicinal.store.index.documents import Document, Incoming
 from vicinal.store.index.export import export
@@ -74,8 +74,9 @@ class Index:
             model: turns documents and queries into vectors; a name is loaded. None is the model that vicinal brings.
             chunk_tokens, chunk_overlap: how documents beyond the model's length are divided, see
                 `vicinal.chunked.encode_long`.
-            search: "exact" looks at every vector; "hnsw" and "ivf" are approximate, and need the extra `faiss`. "auto"
-                is exact up to 100,000 vectors, "hnsw" beyond.
+            search: "exact" looks at every vector. "int8" looks at a byte a dimension first, and finds the same;
+                "binary" at a bit a dimension, "hnsw" and "ivf" at a part of the vectors: these can miss some. All but
+                "exact" need the extra `faiss`. "auto" is exact up to 100,000 vectors, "hnsw" beyond.
             timeout: seconds that a write waits for another one.
 
         Raises:
@@ -86,9 +87,9 @@ class Index:
         folder = Path(path)
         model = open_model(model)
         space = Space.of(model, chunk_tokens, chunk_overlap)
-        if search in ("hnsw", "ivf") and space.similarity == "manhattan":
-            raise ValueError(f"search={search!r} knows no manhattan distance: say search='exact'")
-        if search in ("hnsw", "ivf"):
+        if search in UNKNOWN.get(space.similarity, ()):
+            raise ValueError(f"search={search!r} knows no {space.similarity} distance: say search='exact'")
+        if search not in ("auto", "exact"):
             require("faiss", f"search={search!r}")
         settings = {"space": asdict(space), "search": search}
         state = asdict(State(token=uuid.uuid4().hex))

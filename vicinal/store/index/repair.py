@@ -16,7 +16,7 @@ from vicinal.store.index.database import Database, Transaction
 from vicinal.store.index.documents import Document
 from vicinal.store.index.space import Space, embed
 
-_PORTION = 1024
+PORTION = 1024
 """Documents that are embedded at a time."""
 Writing = Callable[[], AbstractContextManager[Transaction]]
 
@@ -115,7 +115,7 @@ def _embedded(
 
 def _portions(numbers: Sequence[int]) -> Iterator[list[int]]:
     rest = iter(numbers)
-    while portion := list(islice(rest, _PORTION)):
+    while portion := list(islice(rest, PORTION)):
         yield portion
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -121,7 +122,10 @@ def _said(error: sqlite3.Error, path: Path) -> Exception:
     if "readonly" in text or "read-only" in text:
         return PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     if "disk I/O error" in text or "unable to open" in text:
-        return OSError(errno.EIO, text, str(path))
+        free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else 0
+        return OSError(
+            errno.EIO, f"{text} ({free >> 10:,} KiB are free there; SQLite needs some to open a file)", str(path)
+        )
     return damaged(path, text)
 
 

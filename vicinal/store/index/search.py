@@ -62,7 +62,7 @@ class Searcher:
             only = None if wanted is None or where is None else self._chosen(db, state, filters.key(where), wanted)
             total = state.chunks if only is None else len(only)
             rows = _Rows(db, self._database.file, chunks or state.chunks == state.documents)
-            exact = exact or only is not None or now.graph is None
+            exact = exact or only is not None or now.structure is None
             found = _deepened(now, queries, k, total, measure, only, exact, rows)
             rows.read([chunk for _, numbers in found for chunk in numbers])
             return [list(map(rows.hit, *one)) for one in found]
@@ -187,7 +187,7 @@ def _deepened(
         later = []
         for i, line, numbers in zip(left.tolist(), scores, chunks, strict=True):
             there = numbers >= 0
-            if there.sum() < min(depth, total):  # the graph did not reach so many
+            if there.sum() < min(depth, total):  # the structure did not reach so many
                 line, numbers = (part[0] for part in now.best(queries[i : i + 1], depth, measure, only, True))
                 there = numbers >= 0
             found[i] = rows.distinct(line[there], numbers[there], k)

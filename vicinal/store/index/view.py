@@ -58,14 +58,14 @@ class Part:
         norms: (n,).
         chunks: (n,) which chunk each is of, rising.
         dead: chunks that were removed, rising; some may have a row here.
-        graph: finds near rows without looking at all, where there is one.
+        structure: finds near rows faster, where there is one.
     """
 
     vectors: NDArray[np.float32]
     norms: Doubles
     chunks: Indices
     dead: Indices
-    graph: ann.Graph | None = None
+    structure: ann.Structure | None = None
 
     @cached_property
     def alive(self) -> Indices | None:
@@ -90,6 +90,16 @@ class Part:
         scores, found = top_k(queries, prepared, k, measure, _QUERIES, len(self.chunks) or 1, ("query", "vectors"))
         return scores, self.chunks[found if rows is None else rows[found]]
 
+    def near(
+        self, queries: NDArray[np.float32], k: int, measure: Measure, structure: ann.Structure
+    ) -> tuple[Doubles, Indices]:
+        """Scores and chunks of the best rows that a structure finds, (q, k) each; -inf and -1 where it finds fewer."""
+        scores, rows, sure = structure.best(queries, k, measure, self.vectors, self.alive)
+        chunks = np.where(rows < 0, -1, self.chunks[rows])
+        if not sure.all():
+            scores[~sure], chunks[~sure] = self.best(queries[~sure], k, measure, None)
+        return scores, chunks
+
     @cached_property
     def _prepared(self) -> Prepared:
         return Prepared(self.vectors, self.norms, self.alive)
@@ -102,14 +112,14 @@ class View:
     Attributes:
         state: that generation.
         base: the derived folder, where there is one.
-        graph: its search structure.
+        structure: of that folder, to search it faster, where there is one.
         tail: holds the rows that came after it, of which `rows` are of this view.
         dead: chunks with a row that were removed, rising.
     """
 
     state: State
     base: derived.Generation | None
-    graph: ann.Graph | None
+    structure: ann.Structure | None
     tail: Tail
     rows: int
     dead: Indices
@@ -122,7 +132,7 @@ class View:
         later = (Part(tail.vectors[:n], tail.norms[:n], tail.chunks[:n], self.dead),) if n else ()
         if self.base is None:
             return later
-        return Part(self.base.vectors, self.base.norms, self.base.chunks, self.dead, self.graph), *later
+        return Part(self.base.vectors, self.base.norms, self.base.chunks, self.dead, self.structure), *later
 
     def __len__(self) -> int:
         """Rows, those of removed chunks too."""
@@ -143,15 +153,14 @@ class View:
         Args:
             queries: (q, dims).
             only: chunks to choose from, rising; None is all.
-            exact: False may use the graph, which can miss some.
+            exact: False may use the structure, which can miss some.
         """
         found = []
         for part in self.parts:
-            if exact or only is not None or part.graph is None or k >= len(part.chunks):
+            if exact or only is not None or part.structure is None or k >= len(part.chunks):
                 found.append(part.best(queries, k, measure, only))
             else:
-                scores, rows = part.graph.best(queries, k, measure, part.vectors, part.alive)
-                found.append((scores, np.where(rows < 0, -1, part.chunks[rows])))
+                found.append(part.near(queries, k, measure, part.structure))
         if not found:
             return np.empty((len(queries), 0)), np.empty((len(queries), 0), np.int64)
         scores = np.concatenate([part[0] for part in found], axis=1)
@@ -175,16 +184,18 @@ def load(db: sqlite3.Connection, folder: Path, state: State, space: str, dims: i
         DamagedIndex: a vector in SQLite is damaged.
     """
     base = newest(db, folder, state, space)
-    graph, dense = None, 0
+    structure, dense = None, 0
     if base is not None:
         dense = base.manifest.dense
         try:
-            graph = ann.load(base)
+            structure = ann.load(base)
         except MissingExtra as error:
             warn(f"{error}. Until then every vector is looked at", IndexWarning)
         except DamagedIndex as error:
+            if not base.folder.exists():  # another process has just replaced it
+                return load(db, folder, state, space, dims)
             warn(f"{error}: until it is made anew, searches look at every vector", IndexWarning)
-    view = View(state, base, graph, Tail(dims), 0, np.empty(0, np.int64))
+    view = View(state, base, structure, Tail(dims), 0, np.empty(0, np.int64))
     return _grown(view, db, folder, state, dense)
 
 

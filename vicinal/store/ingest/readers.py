@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import datetime
 import importlib
@@ -11,15 +12,17 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vicinal.errors import InvalidData
 from vicinal.extras import require
 from vicinal.store.ingest import html
 
-_RECORDS = 1024
-"""Rows of a parquet file at a time."""
-csv.field_size_limit(1 << 27)
+_RECORDS, _BUFFER = 256, 1 << 20
+"""Rows of a parquet file at a time, and bytes of a column."""
+LONGEST = 1 << 26
+"""Bytes of a text, or of a line of a table: what is at hand while a file is read."""
+csv.field_size_limit(LONGEST)
 
 
 @dataclass(frozen=True)
@@ -55,53 +58,82 @@ def suffixes() -> tuple[str, ...]:
     return tuple(_READERS)
 
 
-def read(path: Path, data: bytes, settings: Settings) -> Iterator[Found]:
-    """The documents of a file; those without any text are left out.
+def read(path: Path, file: BinaryIO, settings: Settings) -> Iterator[Found]:
+    """The documents of a file, one after another; those without any text are left out.
+
+    Args:
+        path: what the file is called.
+        file: at its beginning. Of a table, a row at a time is read.
 
     Raises:
         InvalidData: it is not as its suffix says. MissingExtra: a package is needed to read it.
     """
-    for found in _READERS[path.suffix.lower()](path, data, settings):
+    for found in _READERS[path.suffix.lower()](path, file, settings):
         if found.text.strip():
             yield found
 
 
-def _decoded(path: Path, data: bytes, encoding: str = "utf-8") -> str:
+def _whole(path: Path, file: BinaryIO) -> bytes:
+    """All of a file that is one document."""
+    data = file.read(LONGEST + 1)
+    if len(data) > LONGEST:
+        raise InvalidData(
+            f"{path} has more than {LONGEST >> 20} MiB, and would be one document: divide it, or make a .jsonl file of "
+            "it with a text a line"
+        )
+    return data
+
+
+def _decoded(data: bytes, place: str, encoding: str = "utf-8") -> str:
     try:
-        text = data.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
+        text = data.decode(encoding)
     except LookupError:
-        raise InvalidData(f"{path} says that it is encoded in {encoding!r}, which Python does not know") from None
+        raise InvalidData(f"{place} says that it is encoded in {encoding!r}, which Python does not know") from None
     except UnicodeDecodeError as error:
-        raise InvalidData(f"{path} is not {encoding} ({error.reason} at byte {error.start}): convert it") from None
+        raise InvalidData(f"{place} is not {encoding} ({error.reason} at byte {error.start}): convert it") from None
     if "\0" in text:
-        raise InvalidData(f"{path} holds a zero byte: this is no text")
+        raise InvalidData(f"{place} holds a zero byte: this is no text")
     return text
 
 
-def _text(path: Path, data: bytes, settings: Settings) -> Iterator[Found]:
-    yield Found("", _decoded(path, data), {})
+def _lines(path: Path, file: BinaryIO) -> Iterator[str]:
+    """The lines of a file, with their ends."""
+    number = 1
+    while line := file.readline(LONGEST + 1):
+        if len(line) > LONGEST:
+            raise InvalidData(f"{path}:{number} has more than {LONGEST >> 20} MiB")
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        yield _decoded(line, f"{path}:{number}")
+        number += 1
 
 
-def _html(path: Path, data: bytes, settings: Settings) -> Iterator[Found]:
-    text, title = html.text(_decoded(path, data, html.encoding(data)))
+def _text(path: Path, file: BinaryIO, settings: Settings) -> Iterator[Found]:
+    yield Found("", _decoded(_whole(path, file).removeprefix(codecs.BOM_UTF8), str(path)), {})
+
+
+def _html(path: Path, file: BinaryIO, settings: Settings) -> Iterator[Found]:
+    data = _whole(path, file).removeprefix(codecs.BOM_UTF8)
+    text, title = html.text(_decoded(data, str(path), html.encoding(data)))
     yield Found("", text, {"title": title} if title else {})
 
 
-def _pdf(path: Path, data: bytes, settings: Settings) -> Iterator[Found]:
+def _pdf(path: Path, file: BinaryIO, settings: Settings) -> Iterator[Found]:
     """A document a page."""
     pypdf = require("ingest", f"reading {path}")
     logging.getLogger("pypdf").setLevel(logging.ERROR)  # what it cannot read is an error below, or empty
     try:
-        for number, page in enumerate(pypdf.PdfReader(io.BytesIO(data)).pages, 1):
+        for number, page in enumerate(pypdf.PdfReader(file).pages, 1):
             text = page.extract_text().encode("utf-8", "replace").decode()
             yield Found(f"page={number}", text.replace("\0", ""), {"page": number})
     except Exception as error:
         raise InvalidData(f"{path} cannot be read as PDF: {type(error).__name__}: {error}") from error
 
 
-def _table(path: Path, data: bytes, settings: Settings) -> Iterator[Found]:
+def _table(path: Path, file: BinaryIO, settings: Settings) -> Iterator[Found]:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    rows = csv.DictReader(io.StringIO(_decoded(path, data), newline=""), delimiter=delimiter, strict=True)
+    lines = (part for line in _lines(path, file) for part in io.StringIO(line, newline=""))  # a lone \\r ends one too
+    rows = csv.DictReader(lines, delimiter=delimiter, strict=True)
     try:
         if rows.fieldnames is None:
             return
@@ -114,8 +146,8 @@ def _table(path: Path, data: bytes, settings: Settings) -> Iterator[Found]:
         raise InvalidData(f"{path}: line {rows.line_num}: {error}") from None
 
 
-def _objects(path: Path, data: bytes, settings: Settings) -> Iterator[Found]:
-    for number, line in enumerate(_decoded(path, data).split("\n"), 1):
+def _objects(path: Path, file: BinaryIO, settings: Settings) -> Iterator[Found]:
+    for number, line in enumerate(_lines(path, file), 1):
         if not line.strip():
             continue
         try:
@@ -128,13 +160,13 @@ def _objects(path: Path, data: bytes, settings: Settings) -> Iterator[Found]:
         yield _row(path, number, value, settings)
 
 
-def _parquet(path: Path, data: bytes, settings: Settings) -> Iterator[Found]:
+def _parquet(path: Path, file: BinaryIO, settings: Settings) -> Iterator[Found]:
     pyarrow = require("parquet", f"reading {path}")
     try:
-        file = importlib.import_module("pyarrow.parquet").ParquetFile(io.BytesIO(data))
-        _has(path, settings, file.schema_arrow.names)
+        table = importlib.import_module("pyarrow.parquet").ParquetFile(file, buffer_size=_BUFFER)
+        _has(path, settings, table.schema_arrow.names)
         number = 0
-        for batch in file.iter_batches(_RECORDS):
+        for batch in table.iter_batches(_RECORDS):
             for row in batch.to_pylist():
                 number += 1
                 yield _row(path, number, row, settings)
@@ -180,7 +212,7 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-_READERS: dict[str, Callable[[Path, bytes, Settings], Iterator[Found]]] = {
+_READERS: dict[str, Callable[[Path, BinaryIO, Settings], Iterator[Found]]] = {
     ".txt": _text, ".md": _text, ".markdown": _text, ".rst": _text, ".html": _html, ".htm": _html, ".pdf": _pdf,
     ".csv": _table, ".tsv": _table, ".jsonl": _objects, ".ndjson": _objects, ".parquet": _parquet,
 }  # fmt: skip

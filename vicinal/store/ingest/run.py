@@ -1,23 +1,27 @@
 """Brings an index up to what some files and folders hold, a portion a transaction.
 
 A file whose size and time are those of the last run is not read; one whose bytes are is not divided; a document whose
-text is, is not embedded. A run that is stopped anywhere keeps what it has committed, and the next one goes on.
+text is, is not embedded. A run that is stopped anywhere keeps what it has committed, and the next one goes on. Tables
+are read row by row, so that they may be larger than memory.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vicinal.errors import InvalidData, InvalidInput
 from vicinal.store.index import Index, schema
 from vicinal.store.index.database import Transaction
 from vicinal.store.index.documents import Incoming, incoming
-from vicinal.store.ingest.readers import Settings, read, suffixes
+from vicinal.store.ingest.readers import Found, Settings, read, suffixes
 
 _ROWS, _CHARACTERS, _FILES = 1024, 1 << 22, 4096
 """Of a portion, at most about."""
@@ -50,15 +54,39 @@ class _File:
         name: what it is called in the index.
         stamp: its size and time; "" until all of it is stored.
         hash: of its bytes, and of how it is read.
-        keys: ids of its documents so far.
-        read: whether these are all.
+        read: whether all of it was read, and its ids are known.
     """
 
     name: str
     stamp: str
     hash: str
-    keys: set[str] = field(default_factory=set)
     read: bool = False
+
+
+class _Keys:
+    """Ids of the documents that were read of each file, on disk where they are many."""
+
+    def __init__(self) -> None:
+        self._db = sqlite3.connect("", isolation_level=None)  # a file of SQLite's own, which goes with the connection
+        self._db.execute("PRAGMA journal_mode = OFF")
+        self._db.execute("CREATE TABLE seen (file TEXT, key TEXT, PRIMARY KEY (file, key)) WITHOUT ROWID")
+        self._db.execute("BEGIN")
+
+    def add(self, file: str, key: str) -> bool:
+        """Whether it is new."""
+        return self._db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (file, key)).rowcount == 1
+
+    def has(self, file: str, key: str) -> bool:
+        """Whether it was read."""
+        return self._db.execute("SELECT 1 FROM seen WHERE file = ? AND key = ?", (file, key)).fetchone() is not None
+
+    def forget(self, file: str) -> None:
+        """Let go of a file's."""
+        self._db.execute("DELETE FROM seen WHERE file = ?", (file,))
+
+    def close(self) -> None:
+        """Let go of all."""
+        self._db.close()
 
 
 def ingest(
@@ -85,12 +113,13 @@ def ingest(
     base, reading = Path(place["base"]), Settings(**place["settings"])
     run = _Run(index, reading, progress, options)
     seen: set[str] = set()
-    for path in _files([base / path for path in place["paths"]]):
-        name = _name(path, base)
-        if name not in seen:
-            seen.add(name)
-            run.take(path, name)
-    run.finish(seen)
+    with closing(run.keys):
+        for path in _files([base / path for path in place["paths"]]):
+            name = _name(path, base)
+            if name not in seen:
+                seen.add(name)
+                run.take(path, name)
+        run.finish(seen)
     return run.report
 
 
@@ -148,10 +177,6 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
                     yield Path(parent) / name
 
 
-def _is_index(parent: str, name: str) -> bool:
-    return (Path(parent) / name / schema.FILE).exists()
-
-
 def _raise(error: OSError) -> None:
     raise error
 
@@ -178,7 +203,7 @@ class _Run:
         self, index: Index, settings: Settings, progress: Callable[[int], None], options: dict[str, Any]
     ) -> None:
         self.index, self.settings, self.options, self.progress = index, settings, options, progress
-        self.report = Report()
+        self.report, self.keys = Report(), _Keys()
         with index._database.snapshot() as (db, _):
             rows = db.execute("SELECT path, stamp, hash FROM source").fetchall()
         self._known = {path: (stamp, hash_) for path, stamp, hash_ in rows}
@@ -195,6 +220,7 @@ class _Run:
             # What is stored of it stays, and the next run reads it again.
             self._rows = [(one, other) for one, other in self._rows if other != name]
             self._open.pop(name, None)
+            self.keys.forget(name)
             self.report.failed.append(str(error))
         if self._full():
             self._store()
@@ -202,35 +228,36 @@ class _Run:
 
     def _look(self, path: Path, name: str) -> None:
         before, known = self._known.get(name, ("", ""))
-        try:
+        with _reading(path):
             facts = path.stat()
-            stamp = f"{facts.st_size}:{facts.st_mtime_ns}:{_of(self.settings)}"
-            if before == stamp:
-                self.report.unchanged += 1
-                return
-            data = path.read_bytes()
-        except OSError as error:
-            raise _Unreadable(f"{path}: {error.strerror}") from error
-        file = _File(name, "", hashlib.blake2b(data, digest_size=16).hexdigest() + _of(self.settings))
-        self._open[name] = file
-        if before and known == file.hash:
+        stamp = f"{facts.st_size}:{facts.st_mtime_ns}:{_of(self.settings)}"
+        if before == stamp:
             self.report.unchanged += 1
-        else:
-            self._read(path, data, file)
-            file.read = True
+            return
+        with _reading(path):
+            opened = path.open("rb")
+        with opened:
+            with _reading(path):
+                hash_ = _hash(opened) + _of(self.settings)
+                opened.seek(0)
+            file = _File(name, "", hash_)
+            if before and known == hash_:
+                self.report.unchanged += 1
+            else:
+                self._read(path, opened, file)
+                file.read = True
         file.stamp = stamp
         self._open[name] = file  # storing a part of it has let go of it
 
-    def _read(self, path: Path, data: bytes, file: _File) -> None:
-        for found in read(path, data, self.settings):
+    def _read(self, path: Path, opened: BinaryIO, file: _File) -> None:
+        for found in _drawn(path, read(path, opened, self.settings)):
             key = f"{file.name}#{found.part}" if found.part else file.name
             try:
                 (one,) = incoming([found.text], [key], [{"source": file.name, **found.metadata}])
             except InvalidInput as error:
                 raise InvalidData(f"{path}, {found.part}: {error}") from error
-            if key in file.keys:
+            if not self.keys.add(file.name, key):
                 raise InvalidData(f"{path} has two rows with the id {found.part!r}")
-            file.keys.add(key)
             self._open[file.name] = file
             self._rows.append((one, file.name))
             self._characters += len(found.text)
@@ -252,10 +279,13 @@ class _Run:
             for name, file in files.items():
                 numbers[name] = transaction.source(name, file.stamp, file.hash)
                 if file.read:
-                    transaction.left(numbers[name], file.keys)
+                    transaction.left(numbers[name], partial(self.keys.has, name))
             return {one.key: numbers[name] for one, name in rows}
 
         self.report.changed += self.index._replace([one for one, _ in rows], {}, self.options, prepare)
+        for name, file in files.items():
+            if file.read:
+                self.keys.forget(name)
 
     def finish(self, seen: set[str]) -> None:
         """Commit the last portion, and remove the documents of files that are no longer there."""
@@ -266,9 +296,35 @@ class _Run:
         with self.index._writing() as transaction:
             before = transaction.state.documents
             for name in gone:
-                transaction.left(transaction.source(name, "", ""), ())
+                transaction.left(transaction.source(name, "", ""), lambda key: False)
                 transaction.db.execute("DELETE FROM source WHERE path = ?", (name,))
             self.report.removed = before - transaction.state.documents
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Inside, what the system says against reading a file is told as such; not so what it says against the index."""
+    try:
+        yield
+    except OSError as error:
+        raise _Unreadable(f"{path}: {error.strerror or error}") from error
+
+
+def _drawn(path: Path, documents: Iterator[Found]) -> Iterator[Found]:
+    """The documents of a file, each drawn within `_reading`."""
+    while True:
+        with _reading(path):
+            found = next(documents, None)
+        if found is None:
+            return
+        yield found
+
+
+def _hash(file: BinaryIO) -> str:
+    found = hashlib.blake2b(digest_size=16)
+    while data := file.read(1 << 20):
+        found.update(data)
+    return found.hexdigest()
 
 
 def _of(settings: Settings) -> str:
