@@ -47,6 +47,7 @@ def distil(
     layers: int | Sequence[int] | None = None,
     schedule: Schedule = SCHEDULE,
     batch_tokens: int = 4096,
+    vectors: str | Path | None = None,
     tasks: Sequence[Task] = (),
     say: Say = logger.info,
 ) -> Outcome:
@@ -69,6 +70,7 @@ def distil(
         layers: which of the teacher's layers (from 0) the student has; or how many, spread from the first to the last.
         schedule: of the training.
         batch_tokens: padded tokens of a batch, about.
+        vectors: a folder for the teacher's vectors, which other runs can use too; None keeps them for this run alone.
         tasks: what teacher ("before") and student ("after") are measured on.
         say: is told how it goes.
 
@@ -76,7 +78,7 @@ def distil(
         The folder, and the table of teacher and student.
 
     Raises:
-        ValueError: not just one of `student` and `layers` is given, or the student has more dimensions than the teacher.
+        ValueError: not just one of `student` and `layers` is given, or the student has more dimensions.
         InvalidData: too few texts; one is measured on; or the folder cannot be used.
         UnsupportedModel: the teacher has no layers to choose from.
     """
@@ -92,13 +94,14 @@ def distil(
 
     def make(run: Run) -> SentenceTransformer:
         say(f"teacher: vectors of {len(texts):,} texts")
-        vectors: Any = teacher.encode_to(run.folder / "teacher", texts, normalize_embeddings=True, truncation="ignore")
+        at = run.checkpoints / "teacher" if vectors is None else Path(vectors)
+        targets: Any = teacher.encode_to(at, texts, normalize_embeddings=True, truncation="ignore")
         if wanted < width:
-            vectors = Projected(vectors, principal_axes(vectors[: min(_SAMPLE, len(texts))], wanted))
+            targets = Projected(targets, principal_axes(targets[: min(_SAMPLE, len(texts))], wanted))
         without_dropout(made.trainable())
         sampler = partial(_batches, tokens=batch_tokens, limit=made.max_seq_length)
         train(
-            SentenceTransformerTrainer, made, TaughtRows(texts, vectors), EmbedDistillLoss(made, "cosine"), schedule,
+            SentenceTransformerTrainer, made, TaughtRows(texts, targets), EmbedDistillLoss(made, "cosine"), schedule,
             run, say, batch_sampler=sampler,
         )  # fmt: skip
         return made
@@ -248,8 +251,8 @@ def reduce_dimensions(
             modules=[*modules, dense, *ends], prompts=model.prompts, similarity_fn_name=model.similarity_fn_name,
             default_prompt_name=model.default_prompt_name,
         )  # fmt: skip
-        made.save(output)
-        return SentenceTransformer(str(output))
+        made.save(run.checkpoints / "model")
+        return SentenceTransformer(str(run.checkpoints / "model"))
 
     rows = {"texts": ([text] for text in texts)}
     return recipe(Path(output), settings, rows, tasks, lambda _: model, make, say)

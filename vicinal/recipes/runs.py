@@ -1,20 +1,21 @@
-"""The frame of a recipe: measure, train where a killed run stopped, save, measure again."""
+"""The frame of a recipe: train from where a killed run stopped, save, measure before and after."""
 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from transformers import PrinterCallback
+
 from vicinal.errors import InvalidData
 from vicinal.evaluation.measuring import Task
 from vicinal.recipes import base
 from vicinal.recipes.base import Compared, Run
-from vicinal.training.arguments import CrossEncoderTrainingArguments, SentenceTransformerTrainingArguments
 
 logger = logging.getLogger("vicinal")
 Say = Callable[[str], object]
@@ -95,10 +96,12 @@ def recipe(
     """
     base.refuse_leaks(training, tasks)
     with base.running(output, settings) as run:
-        first = base.measured(before(run), tasks) if tasks else []
         model = make(run)
         model.save(output)
-        rows = base.compared(tasks, first, base.measured(model, tasks)) if tasks else []
+        rows = []
+        if tasks:
+            say(f"measuring on {', '.join(task.name for task in tasks)}, before and after")
+            rows = base.compared(tasks, base.measured(before(run), tasks), base.measured(model, tasks))
         base.write_comparison(run.folder / "comparison.csv", rows)
         run.done()
     outcome = Outcome(output, rows)
@@ -119,8 +122,6 @@ def train(
         part: of a recipe that trains several models, a name for this one.
         options: more training arguments, such as `batch_sampler`.
     """
-    import torch
-
     if schedule.threads is not None:
         torch.set_num_threads(schedule.threads)
     at = run.checkpoints / part if part else run.checkpoints
@@ -142,6 +143,7 @@ def train(
         **options,
     )
     trainer = trainer_class(model=model, args=args, train_dataset=data, loss=loss)
+    trainer.remove_callback(PrinterCallback)
     trainer.add_callback(base.RunLog(run.folder / f"log{f'-{part}' if part else ''}.csv", say))
     checkpoint = base.last_checkpoint(at)
     if checkpoint is not None:
@@ -170,9 +172,3 @@ def enough(texts: Sequence[str], least: int, what: str) -> None:
     """Raise InvalidData where there are too few texts to do anything with."""
     if len(texts) < least:
         raise InvalidData(f"{what} needs at least {least} texts, but got {len(texts)}")
-
-
-__all__ = [
-    "CrossEncoderTrainingArguments", "Outcome", "Say", "Schedule", "SentenceTransformerTrainingArguments", "digest",
-    "enough", "recipe", "said", "train",
-]  # fmt: skip
