@@ -84,7 +84,10 @@ def free_texts(data: Path, count: int) -> list[str]:
         paragraphs += [row["text"] for row in rows if row["source"] in ("arxiv_abstract", "book_paragraph")]
     _, answers = texts_of._medquad(data)
     long = texts_of._draw(paragraphs, LONG[0], "long") + texts_of._draw(answers, LONG[1], "long")
-    held = {texts_of.normalised(text) for text in tasks(data)[0].texts}
+    held = set()
+    for split in ("train", "dev", "test"):
+        for row in texts_of._tsv(data / f"stsb/{split}.tsv.gz"):
+            held |= {texts_of.normalised(row["sentence1"]), texts_of.normalised(row["sentence2"])}
     long = [t for t in long if held.isdisjoint(map(texts_of.normalised, [t, *texts_of.sentences(t)]))]
     found = list(dict.fromkeys(texts + long))
     return texts_of._draw(found, len(found), "order")[:count]

@@ -162,8 +162,8 @@ def keep_layers(model: SentenceTransformer, layers: int | Sequence[int] | None) 
         config.layer_types = [kinds[i] for i in chosen]
     config.num_hidden_layers = len(chosen)
     twin.eval()
-    slow = twin.encode(_PROBE)
-    if float(pairwise_cos_sim(slow, twin.refresh().encode(_PROBE)).min()) < 0.99:
+    slow = twin.encode(_PROBE, truncation="ignore")
+    if float(pairwise_cos_sim(slow, twin.refresh().encode(_PROBE, truncation="ignore")).min()) < 0.99:
         raise UnsupportedModel(
             f"{model.name}: layers {chosen} of a {type(network).__name__} give other vectors once they are saved, so "
             "that what a layer does depends on its place; keep all layers, or teach a student of your own"
