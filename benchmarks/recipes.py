@@ -26,7 +26,7 @@ from vicinal.recipes.distil import distil, reduce_dimensions
 from vicinal.recipes.runs import Outcome, Schedule
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
-import make_bundled_model as texts_of  # noqa: E402  # what may be trained on, as for the bundled model
+import make_bundled_model as texts_of  # what may be trained on, as for the bundled model
 
 MODEL = "all-MiniLM-L6-v2"
 LONG = 12_000, 6_000
@@ -111,13 +111,7 @@ def distil_dims(options: argparse.Namespace, seed: int) -> Outcome:
     teacher = SentenceTransformer(MODEL, threads=options.threads)
     texts = free_texts(options.data, min(options.texts, 20_000))
     return reduce_dimensions(
-        teacher,
-        texts,
-        128,
-        options.out / f"distil-dims-{seed}",
-        tasks=tasks(options.data),
-        say=say,
-        vectors=options.out / f"teacher-{len(texts)}",
+        teacher, texts, 128, options.out / f"distil-dims-{seed}", tasks=tasks(options.data), say=say
     )
 
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,45 +112,6 @@ def test_what_is_measured_is_not_trained_on(teacher: SentenceTransformer, tmp_pa
     with pytest.raises(InvalidData, match=r"'texts', row 20: .* stands in what the model is measured on, 'likeness'"):
         distil(teacher, [*texts(20), task.texts[3].upper()], tmp_path / "out", layers=2, tasks=[task])
     assert not (tmp_path / "out").exists()
-
-
-_KILLED = """
-import os, signal, sys
-from pathlib import Path
-from tests.recipes.models import QUICK, deep_teacher, texts
-from vicinal.recipes.distil import distil
-
-folder, steps = Path(sys.argv[1]), int(sys.argv[2])
-teacher = deep_teacher(folder / "teacher")
-
-def say(line):
-    if steps and line.startswith(f"step {steps}/"):
-        os.kill(os.getpid(), signal.SIGKILL)
-    print(line)
-
-distil(teacher, texts(120), folder / "out", layers=2, schedule=QUICK, say=say)
-"""
-
-
-@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
-def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
-    def run(folder: Path, steps: int) -> subprocess.CompletedProcess[str]:
-        folder.mkdir(exist_ok=True)
-        command = [sys.executable, "-W", "ignore", "-c", _KILLED, str(folder), str(steps)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-
-    assert run(tmp_path / "a", 12).returncode == -signal.SIGKILL
-    again = run(tmp_path / "a", 0)
-    assert again.returncode == 0, again.stderr
-    assert "going on from checkpoint-8" in again.stdout
-    whole = run(tmp_path / "b", 0)
-    assert whole.returncode == 0, whole.stderr
-    probe = texts(20, 5)
-    one, other = (SentenceTransformer(tmp_path / name / "out", dtype="float32").encode(probe) for name in "ab")
-    np.testing.assert_allclose(one, other, atol=1e-5)
-    with (tmp_path / "a/out/training/log.csv").open(newline="") as file:
-        steps = [int(row["step"]) for row in csv.DictReader(file) if row["name"] == "loss"]
-    assert steps == sorted(set(steps))
 
 
 # ---- dimensions ----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any, Literal, NamedTuple
 
 import datasets
 import numpy as np
+from transformers import set_seed
 
 from vicinal.cross_encoder import CrossEncoder
-from vicinal.errors import InvalidData
+from vicinal.errors import InvalidData, ModelWarning
 from vicinal.evaluation.measuring import Task
 from vicinal.losses import CosineSimilarityLoss
 from vicinal.recipes.base import Run
@@ -94,7 +96,7 @@ def augment(
         raise ValueError(f"sampling must be one of {', '.join(map(repr, SAMPLINGS))}, not {sampling!r}")
     if not gold and teacher is None:
         raise ValueError("give gold=, scored pairs to train a cross-encoder on, or teacher=, one that was trained")
-    gold = [Scored(*row) for row in gold]
+    gold = list(map(Scored._make, gold))
     if wrong := [row for row in gold if not 0 <= row.score <= 1]:
         raise InvalidData(f"scores must be from 0 to 1, but {wrong[0].a!r} and {wrong[0].b!r} have {wrong[0].score}")
     texts = list(dict.fromkeys([*(text for row in gold for text in row[:2]), *sentences]))
@@ -118,7 +120,7 @@ def augment(
         scores = np.clip(scores, 0, 1)
         chosen = by_stratum(scores, strata, silver, seed)
         say(f"silver pairs: {len(chosen):,}; mean score {scores[chosen].mean():.2f}")
-        made = [Scored(*pairs[i], float(scores[i])) for i in chosen.tolist()]
+        made = [Scored(pairs[i][0], pairs[i][1], float(scores[i])) for i in chosen.tolist()]
         return learned(student, [*gold, *made], schedule, run, "silver", say)
 
     def before(run: Run) -> SentenceTransformer:
@@ -154,20 +156,15 @@ def trained_judge(
     if base is None:
         student.save(run.checkpoints / "network")
         base = str(run.checkpoints / "network")
-    torch_seed(schedule.seed)  # of the new head
-    judge = CrossEncoder(base, num_labels=1)
+    set_seed(schedule.seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ModelWarning)  # the head is new, and is about to be trained
+        judge = CrossEncoder(base, num_labels=1)
     say(f"training a cross-encoder on {len(gold):,} gold pairs")
     train(CrossEncoderTrainer, judge, _data(gold), None, schedule, run, say, "teacher")
     judge.save(folder)
     (folder / "done").touch()
     return judge
-
-
-def torch_seed(seed: int) -> None:
-    """Seed what new weights are drawn from."""
-    import torch
-
-    torch.manual_seed(seed)
 
 
 def _data(rows: Sequence[Scored]) -> datasets.Dataset:
@@ -229,14 +226,15 @@ def _nearest(texts: Sequence[str], model: Any, sampling: Sampling, k: int) -> li
 def by_stratum(scores: Any, strata: int, most: int | None, seed: int = 0) -> Any:
     """Places of scores such that each part of their range has as many as the others, where it has them; rising.
 
-    Args:
-        scores: (n,) from 0 to 1.
-        strata: equal parts of that range; 1 keeps `most` at random.
-        most: how many are kept; None is half of them, or all where `strata` is 1.
+        Args:
+            scores: (n,) from 0 to 1.
+            strata: equal parts of that range; 1 keeps `most` at random.
+            most: how many are kept; None is half of them, or all where `strata` is 1.
 
-    >>> import numpy as np
-    >>> by_stratum(np.array([0.0, 0.01, 0.02, 0.03, 0.95]), 2, 2).tolist()[-1]
-    4
+        >>> import numpy as np
+    from transformers import set_seed
+        >>> by_stratum(np.array([0.0, 0.01, 0.02, 0.03, 0.95]), 2, 2).tolist()[-1]
+        4
     """
     if strata < 1:
         raise ValueError(f"strata must be 1 or more, not {strata}")

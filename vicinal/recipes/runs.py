@@ -134,6 +134,7 @@ def train(
         warmup_ratio=schedule.warmup,
         seed=schedule.seed,
         bf16=schedule.bf16,
+        use_cpu=schedule.bf16 and not torch.cuda.is_available(),  # where bfloat16 has to be asked for
         save_steps=schedule.save_every,
         save_total_limit=2,
         logging_steps=max(1, min(50, schedule.save_every)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Literal
 
 import datasets
 
-from vicinal.errors import InvalidData
+from vicinal.errors import InvalidData, TruncationWarning
 from vicinal.evaluation.measuring import Task
 from vicinal.losses import DistillKLDivLoss, MarginMSELoss
 from vicinal.recipes.base import Run
@@ -131,10 +132,12 @@ def mined(
     """Columns query, document, negative_1, ...: of the queries that have so many negatives."""
     say(f"mining {negatives} negatives for each of {len(pairs):,} pairs")
     columns = {"query": [query for query, _ in pairs], "document": [document for _, document in pairs]}
-    data = mine_hard_negatives(
-        datasets.Dataset.from_dict(columns), model, corpus=list(corpus) or None, num_negatives=negatives,
-        range_min=skip, output_format="n-tuple", verbose=False,
-    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TruncationWarning)  # the student reads no more than that ever
+        data = mine_hard_negatives(
+            datasets.Dataset.from_dict(columns), model, corpus=list(corpus) or None, num_negatives=negatives,
+            range_min=skip, output_format="n-tuple", verbose=False,
+        )  # fmt: skip
     return {name: list(data[name]) for name in data.column_names}
 
 

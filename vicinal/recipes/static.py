@@ -215,7 +215,13 @@ class Adam:
 
     def save(self, path: Path) -> None:
         """Write everything, whole or not at all."""
-        state = {"table": self.table, "mean": self.mean, "square": self.square, "steps": self.steps, "done": self.done}
+        state: dict[str, Any] = {
+            "table": self.table,
+            "mean": self.mean,
+            "square": self.square,
+            "steps": self.steps,
+            "done": self.done,
+        }
         with atomic(path) as file:
             np.savez(file, **state)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import datasets
+from torch import nn
+from transformers import set_seed
 
 from vicinal.datasets import DenoisingAutoEncoderDataset
 from vicinal.errors import UnsupportedModel
@@ -119,6 +121,7 @@ def adapt(
 
     def make(run: Run) -> SentenceTransformer:
         made = copy.deepcopy(model)
+        set_seed(plan.seed)  # of what a decoder begins with
         data, loss = prepare(made, texts)
         train(SentenceTransformerTrainer, made, data, loss, plan, run, say)
         return made
@@ -127,8 +130,6 @@ def adapt(
 
 
 def _has_dropout(model: SentenceTransformer) -> None:
-    from torch import nn
-
     twin = copy.deepcopy(model).trainable()
     if not any(isinstance(part, nn.Dropout) and part.p > 0 for part in twin.modules()):
         raise UnsupportedModel(
