@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,11 +63,13 @@ def _tension(model: SentenceTransformer, texts: Sequence[str]) -> tuple[Any, Any
     return datasets.Dataset.from_dict({"text": list(texts)}), ContrastiveTensionLossInBatchNegatives(model)
 
 
-_METHODS: dict[str, tuple[Callable[..., tuple[Any, Any]], Schedule]] = {
-    "tsdae": (_tsdae, Schedule(epochs=1, batch_size=8, learning_rate=3e-5, warmup=0)),
-    "simcse": (_simcse, Schedule(epochs=1, batch_size=64, learning_rate=1e-5)),
-    "ct": (_tension, Schedule(epochs=1, batch_size=64, learning_rate=1e-5)),
+_METHODS: dict[str, Callable[..., tuple[Any, Any]]] = {"tsdae": _tsdae, "simcse": _simcse, "ct": _tension}
+SCHEDULES = {
+    "tsdae": Schedule(epochs=1, batch_size=8, learning_rate=3e-5, warmup=0),
+    "simcse": Schedule(epochs=1, batch_size=64, learning_rate=1e-5),
+    "ct": Schedule(epochs=1, batch_size=64, learning_rate=1e-5),
 }
+"""How each method trains where the caller does not say."""
 
 
 def adapt(
@@ -111,8 +112,7 @@ def adapt(
     """
     if method not in _METHODS:
         raise ValueError(f"method must be one of {', '.join(map(repr, _METHODS))}, not {method!r}")
-    prepare, own = _METHODS[method]
-    plan = own if schedule is None else replace(schedule)
+    prepare, plan = _METHODS[method], schedule or SCHEDULES[method]
     texts = [text for text in dict.fromkeys(texts) if text.strip()]
     enough(texts, 2, "adapt()")
     if method == "simcse":
