@@ -41,9 +41,8 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("recipes-work"))
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--texts", type=int, default=200_000, help="that are trained on, at most")
-    parser.add_argument("--steps", type=int, default=0, help="of the training, in place of its epochs")
-    parser.add_argument("--epochs", type=float, default=3)
+    parser.add_argument("--texts", type=int, default=213_000, help="that are trained on, at most")
+    parser.add_argument("--steps", type=int, default=3600, help="of the training")
     parser.add_argument("--layers", type=int, nargs="*", default=[0, 4, 5])
     parser.add_argument("--teacher", help="a cross-encoder")
     options = parser.parse_args()
@@ -100,11 +99,11 @@ def plan(options: argparse.Namespace, seed: int, **wishes: object) -> Schedule:
 def distil_layers(options: argparse.Namespace, seed: int) -> Outcome:
     teacher = SentenceTransformer(MODEL, threads=options.threads)
     schedule = plan(
-        options, seed, epochs=options.epochs, batch_size=64, learning_rate=4e-4, warmup=0.05, bf16=True, save_every=100
+        options, seed, batch_size=64, learning_rate=6e-4, warmup=0.05, bf16=True, save_every=100
     )
     texts = free_texts(options.data, options.texts)
     out = options.out / f"distil-layers-{seed}"
-    return distil(teacher, texts, out, layers=options.layers, schedule=schedule, tasks=tasks(options.data), say=say)
+    return distil(teacher, texts, out, layers=options.layers, batch_tokens=2048, schedule=schedule, tasks=tasks(options.data), say=say)
 
 
 def distil_dims(options: argparse.Namespace, seed: int) -> Outcome:

@@ -45,13 +45,12 @@ def changed(student: SentenceTransformer, folder: Path) -> bool:
 # ---- scores --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", ["margin-mse", "kl"])
-def test_scores_are_distilled(student: SentenceTransformer, teacher: CrossEncoder, tmp_path: Path, loss: str) -> None:
+def test_scores_are_distilled(student: SentenceTransformer, teacher: CrossEncoder, tmp_path: Path) -> None:
     pairs = list(zip(texts(40, 1), texts(40, 2), strict=True))
     before = student.encode(texts(3, 7))
     outcome = distil_scores(
-        teacher, student, pairs, tmp_path / "out", loss=loss, negatives=2, schedule=QUICK, tasks=[likeness(), finding()]
-    )  # type: ignore[arg-type]
+        teacher, student, pairs, tmp_path / "out", loss="kl", negatives=2, schedule=QUICK, tasks=[likeness(), finding()]
+    )
     assert [(row.task, row.metric) for row in outcome.rows] == [("likeness", "spearman"), ("finding", "ndcg@10")]
     assert changed(student, outcome.folder)
     np.testing.assert_array_equal(student.encode(texts(3, 7)), before)
@@ -265,7 +264,7 @@ def test_a_generator_writes_queries_once(tmp_path: Path, monkeypatch: pytest.Mon
 # ---- texts alone ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["tsdae", "simcse", "ct"])
+@pytest.mark.parametrize("method", ["simcse", "ct"])
 def test_texts_alone_train_a_model(student: SentenceTransformer, tmp_path: Path, method: str) -> None:
     outcome = adapt(student, texts(40, 8), tmp_path / "out", method=method, schedule=QUICK, tasks=[likeness()])  # type: ignore[arg-type]
     assert changed(student, outcome.folder)

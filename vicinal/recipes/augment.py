@@ -226,15 +226,14 @@ def _nearest(texts: Sequence[str], model: Any, sampling: Sampling, k: int) -> li
 def by_stratum(scores: Any, strata: int, most: int | None, seed: int = 0) -> Any:
     """Places of scores such that each part of their range has as many as the others, where it has them; rising.
 
-        Args:
-            scores: (n,) from 0 to 1.
-            strata: equal parts of that range; 1 keeps `most` at random.
-            most: how many are kept; None is half of them, or all where `strata` is 1.
+    Args:
+        scores: (n,) from 0 to 1.
+        strata: equal parts of that range; 1 keeps `most` at random.
+        most: how many are kept; None is half of them, or all where `strata` is 1.
 
-        >>> import numpy as np
-    from transformers import set_seed
-        >>> by_stratum(np.array([0.0, 0.01, 0.02, 0.03, 0.95]), 2, 2).tolist()[-1]
-        4
+    >>> import numpy as np
+    >>> by_stratum(np.array([0.0, 0.01, 0.02, 0.03, 0.95]), 2, 2).tolist()[-1]
+    4
     """
     if strata < 1:
         raise ValueError(f"strata must be 1 or more, not {strata}")

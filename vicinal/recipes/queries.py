@@ -77,11 +77,11 @@ def pseudo_queries(
     Raises:
         ValueError: there is no such kind, or there are not as many titles as passages.
 
-    >>> text = "Returns take 30 days. Gift cards never expire."
+    >>> text = "Returns take 30 days. Gift cards of ours never expire."
     >>> pseudo_queries([text], ["Shop rules"], per_passage=1)[0].text
     'Shop rules'
     >>> pseudo_queries([text], kinds=["key"])[0][:2]
-    ('Gift cards never expire.', 'Returns take 30 days.')
+    ('Gift cards of ours never expire.', 'Returns take 30 days.')
     """
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise ValueError(f"kinds must be among {', '.join(map(repr, KINDS))}, not {unknown[0]!r}")
@@ -137,7 +137,7 @@ def _words(text: str) -> list[str]:
 def _weight(sentence: str, frequent: Mapping[str, int], counts: Mapping[str, int], total: int) -> float:
     """The mean of tf * idf over a sentence's words; very short sentences count less."""
     words = _words(sentence)
-    weights = [frequent[word] * log((1 + total) / (1 + counts[word])) for word in words]
+    weights = [frequent[word] * log(1 + total / counts[word]) for word in words]
     return sum(weights) / max(len(words), 6)
 
 
