@@ -1,5 +1,5 @@
 """The command line: `vicinal encode`, `search`, `similarity`, `info`, `pack`, `eval`, `tune`, `golden`,
-`models`, `cache`, `index`.
+`distil`, `augment`, `adapt`, `models`, `cache`, `index`.
 
 Commands import what they need when they run, so that `vicinal --help` loads no numerics.
 """

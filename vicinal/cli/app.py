@@ -13,7 +13,8 @@ import typer
 from typer.core import TyperGroup
 
 import vicinal
-from vicinal.cli import models, terminal
+from vicinal.cli import adapt, distil, models, terminal
+from vicinal.cli.augment import augment
 from vicinal.cli.cache import cache
 from vicinal.cli.encode import encode
 from vicinal.cli.evaluate import evaluate
@@ -104,9 +105,11 @@ def program(
     """
 
 
-for command in (encode, search, similarity, info, pack, golden, tune):
+for command in (encode, search, similarity, info, pack, golden, tune, augment):
     app.command()(command)
 app.command("eval")(evaluate)
 app.add_typer(cache, name="cache")
+app.add_typer(distil.app, name="distil")
+app.add_typer(adapt.app, name="adapt")
 app.add_typer(models.app, name="models")
 app.add_typer(index_group, name="index")

@@ -77,6 +77,12 @@ def read_beir(folder: str | os.PathLike[str], split: str | None = None) -> Retri
     return RetrievalSet(name, {query: queries[query] for query in relevant}, corpus, relevant)
 
 
+def read_corpus(folder: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
+    """The documents of a retrieval set, each as its title ("" where it has none) and its text."""
+    for place, row in _objects(Path(folder), "corpus"):
+        yield str(row.get("title") or "").strip(), _text(row, place).strip()
+
+
 def _qrels(at: Path, split: str | None) -> Path:
     found = {path.name.partition(".")[0]: path for path in sorted(at.glob("qrels/*.tsv*"))}
     if not found:

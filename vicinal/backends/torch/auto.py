@@ -73,6 +73,7 @@ def auto_model(
             )  # fmt: skip
         except (ImportError, ValueError) as error:  # a wish that cannot be met: flash attention that is not there
             raise Unavailable(f"{kind.__name__} cannot be set up with {options}: {error}") from error
+    model.config.name_or_path = ""  # not "None", which would be taken for a name on the hub
     missing = sorted(name for name in found["missing_keys"] if "pooler." not in name)
     if missing or found["mismatched_keys"]:
         wrong = [f"{name} {list(got)}, wanted {list(wanted)}" for name, got, wanted in found["mismatched_keys"]]

@@ -1,0 +1,282 @@
+"""Learning from a cross-encoder: distilled scores, Augmented SBERT, queries for passages; and from texts alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests import tiny
+from tests.cross_encoder.conftest import write_classifier
+from tests.recipes.models import QUICK, finding, likeness, passages, texts
+from vicinal import CrossEncoder, SentenceTransformer
+from vicinal.errors import InvalidData, UnsupportedModel
+from vicinal.recipes import queries as q
+from vicinal.recipes.augment import SAMPLINGS, Scored, augment, by_stratum, sample_pairs
+from vicinal.recipes.labels import teacher_scores
+from vicinal.recipes.scores import distil_scores, mined, taught
+from vicinal.recipes.unsupervised import adapt
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> SentenceTransformer:
+    return SentenceTransformer(tiny.write_bert(tmp_path_factory.mktemp("student")), dtype="float32", threads=1)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> CrossEncoder:
+    return CrossEncoder(write_classifier(tmp_path_factory.mktemp("judge")), dtype="float32", threads=1)
+
+
+def changed(student: SentenceTransformer, folder: Path) -> bool:
+    probe = texts(5, 77)
+    return bool(np.abs(SentenceTransformer(folder, dtype="float32").encode(probe) - student.encode(probe)).max() > 1e-4)
+
+
+# ---- scores --------------------------------------------------------------------------------------------------------
+
+
+def test_scores_are_distilled(student: SentenceTransformer, teacher: CrossEncoder, tmp_path: Path) -> None:
+    pairs = list(zip(texts(40, 1), texts(40, 2), strict=True))
+    before = student.encode(texts(3, 7))
+    outcome = distil_scores(
+        teacher, student, pairs, tmp_path / "out", loss="kl", negatives=2, schedule=QUICK, tasks=[likeness(), finding()]
+    )
+    assert [(row.task, row.metric) for row in outcome.rows] == [("likeness", "spearman"), ("finding", "ndcg@10")]
+    assert changed(student, outcome.folder)
+    np.testing.assert_array_equal(student.encode(texts(3, 7)), before)
+
+
+def test_what_a_student_is_taught_is_what_the_teacher_says(
+    student: SentenceTransformer, teacher: CrossEncoder, tmp_path: Path
+) -> None:
+    pairs = list(zip(texts(20, 1), texts(20, 2), strict=True))
+    data = taught(teacher, student, pairs, texts(10, 3), 3, 0, tmp_path, print)
+    assert data.column_names == ["query", "document", "negative_1", "negative_2", "negative_3", "label"]
+    own = dict(pairs)
+    for row in data:
+        candidates = [row["document"], row["negative_1"], row["negative_2"], row["negative_3"]]
+        assert row["document"] == own[row["query"]]
+        assert len(set(candidates)) == 4
+        said = teacher.predict([(row["query"], text) for text in candidates], activation_fn="Identity")
+        np.testing.assert_allclose(row["label"], said, atol=1e-5)
+    with pytest.raises(InvalidData, match="no query has 90 negatives"):
+        taught(teacher, student, pairs, [], 90, 0, tmp_path / "other", print)
+
+
+def test_scores_are_asked_for_once(teacher: CrossEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vicinal.recipes.labels._PORTION", 8)
+    pairs = list(zip(texts(20, 1), texts(20, 2), strict=True))
+    found = teacher_scores(teacher, pairs, tmp_path)
+    np.testing.assert_allclose(found, teacher.predict(pairs, activation_fn="Identity"), atol=1e-5)
+    lines: list[str] = []
+    (tmp_path / sorted(os.listdir(tmp_path))[0]).unlink()
+    np.testing.assert_array_equal(teacher_scores(teacher, pairs, tmp_path, say=lines.append), found)
+    assert len(lines) == 1
+    likely = teacher_scores(teacher, pairs, tmp_path, raw=False)
+    np.testing.assert_allclose(likely, 1 / (1 + np.exp(-found)), atol=1e-5)
+
+
+def test_a_teacher_of_several_labels_is_refused(student: SentenceTransformer, tmp_path: Path) -> None:
+    judge = CrossEncoder(write_classifier(tmp_path / "judge", labels=3))
+    with pytest.raises(UnsupportedModel, match="gives 3 labels a pair"):
+        distil_scores(
+            judge, student, list(zip(texts(9, 1), texts(9, 2), strict=True)), tmp_path / "out", schedule=QUICK
+        )
+    with pytest.raises(InvalidData, match="needs pairs"):
+        distil_scores(judge, student, [], tmp_path / "no")
+
+
+# ---- Augmented SBERT -----------------------------------------------------------------------------------------------
+
+
+def gold(count: int = 40) -> list[Scored]:
+    return [Scored(a, b, i / count) for i, (a, b) in enumerate(zip(texts(count, 3), texts(count, 4), strict=True))]
+
+
+def test_gold_pairs_train_a_judge_and_before_is_gold_alone(student: SentenceTransformer, tmp_path: Path) -> None:
+    task, said = likeness(), list[str]()
+    outcome = augment(
+        student, tmp_path / "out", gold=gold(), schedule=QUICK, teacher_schedule=QUICK, tasks=[task], say=said.append
+    )
+    assert any(line.startswith("training a cross-encoder on 40 gold pairs") for line in said)
+    assert {path.name for path in (tmp_path / "out/training").glob("log-*.csv")} == {
+        "log-teacher.csv", "log-silver.csv", "log-gold.csv"
+    }  # fmt: skip
+    assert outcome.rows[0].before.value != task.measure(student).metrics["spearman"].value
+    assert changed(student, outcome.folder)
+
+
+def test_a_judge_from_elsewhere_needs_no_gold(
+    student: SentenceTransformer, teacher: CrossEncoder, tmp_path: Path
+) -> None:
+    task = likeness()
+    outcome = augment(
+        student,
+        tmp_path / "out",
+        sentences=texts(30, 5),
+        teacher=teacher,
+        sampling="random",
+        schedule=QUICK,
+        tasks=[task],
+    )
+    assert outcome.rows[0].before.value == task.measure(student).metrics["spearman"].value
+    assert changed(student, outcome.folder)
+
+
+def test_what_augmenting_cannot_begin_with(student: SentenceTransformer, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="give gold="):
+        augment(student, tmp_path / "out", sentences=texts(9))
+    with pytest.raises(InvalidData, match=r"scores must be from 0 to 1, but 'a' and 'b' have 4.5"):
+        augment(student, tmp_path / "out", gold=[Scored("a", "b", 4.5)])
+    with pytest.raises(ValueError, match="sampling must be one of 'random'"):
+        augment(student, tmp_path / "out", gold=gold(), sampling="all")  # type: ignore[arg-type]
+    task = likeness()
+    with pytest.raises(InvalidData, match="'gold', row 40"):
+        augment(student, tmp_path / "out", gold=[*gold(), Scored(task.texts[0], "x", 1)], tasks=[task])
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_sampled_pairs_are_new_and_different(student: SentenceTransformer, sampling: str) -> None:
+    pool = texts(30, 6)
+    known = {frozenset(pair) for pair in sample_pairs(pool, student, "semantic", 1)}
+    pairs = sample_pairs(pool, student, sampling, 3, known)  # type: ignore[arg-type]
+    seen = {frozenset(pair) for pair in pairs}
+    assert len(seen) == len(pairs) > 20
+    assert not seen & known
+    assert all(a != b and {a, b} <= set(pool) for a, b in pairs)
+    if sampling == "semantic":  # nearest by hand
+        vectors = student.encode(pool)
+        scores = vectors @ vectors.T
+        np.fill_diagonal(scores, -9)
+        for i, text in enumerate(pool):
+            nearest = pool[int(scores[i].argmax())]
+            assert frozenset((text, nearest)) in known
+
+
+@given(st.lists(st.floats(0, 1), max_size=80), st.integers(1, 12), st.integers(0, 90))
+def test_no_stratum_has_more_than_another_that_has_them(scores: list[float], strata: int, most: int) -> None:
+    chosen = by_stratum(np.array(scores), strata, most).tolist()
+    assert chosen == sorted(set(chosen))
+    assert len(chosen) <= most
+    part = [min(int(score * strata), strata - 1) for score in scores]
+    has = [part.count(i) for i in range(strata)]
+    kept = [sum(part[row] == i for row in chosen) for i in range(strata)]
+    share = max(kept, default=0)
+    assert all(k == min(h, share) for k, h in zip(kept, has, strict=True))
+    if chosen != list(range(len(scores))):  # one more of each would be too many
+        assert sum(min(h, share + 1) for h in has) > most
+
+
+# ---- queries -------------------------------------------------------------------------------------------------------
+
+PASSAGE = "# Red apples\n\nThe tax on apples is green. Every law has a query about tax tax tax. The red one is old.\n"
+
+
+def test_each_kind_of_pseudo_query() -> None:
+    def only(kind: str, **more: int) -> list[tuple[str, str]]:
+        found = q.pseudo_queries([PASSAGE, "the law is on and order"], ["A title", ""], kinds=[kind], **more)
+        assert all(one.source == PASSAGE for one in found)
+        return [(one.text, one.passage) for one in found]
+
+    assert only("title") == [("A title", PASSAGE.strip())]
+    assert only("heading") == [("Red apples", PASSAGE.partition("\n\n")[2].strip())]
+    (key,) = only("key")
+    assert key[0] == "Every law has a query about tax tax tax."
+    assert key[0] not in key[1]
+    crops = only("crop", per_passage=4)
+    assert len(crops) == 4
+    for text, rest in crops:
+        assert text in PASSAGE
+        assert 4 <= len(text.split()) <= 12
+        assert len(text.split()) + len(rest.split()) == len(PASSAGE.split())
+    assert crops == only("crop", per_passage=4) != only("crop", per_passage=4, seed=1)
+    with pytest.raises(ValueError, match="kinds must be among 'title', 'heading', 'key', 'crop', not 'poem'"):
+        q.pseudo_queries([PASSAGE], kinds=["poem"])
+    with pytest.raises(ValueError, match="1 titles were given for 2 passages"):
+        q.pseudo_queries([PASSAGE, "b"], ["a"])
+
+
+def test_passages_alone_adapt_a_model(student: SentenceTransformer, teacher: CrossEncoder, tmp_path: Path) -> None:
+    said: list[str] = []
+    outcome = q.adapt_without_labels(
+        student, passages(), teacher, tmp_path / "out", titles=["red"] * 24, schedule=QUICK, tasks=[finding()],
+        say=said.append,
+    )  # fmt: skip
+    assert any(line.startswith("kept 50 of 72 queries") for line in said)
+    assert changed(student, outcome.folder)
+
+
+def test_the_best_queries_are_kept_and_their_source_is_no_negative(
+    student: SentenceTransformer, teacher: CrossEncoder, tmp_path: Path
+) -> None:
+    found = q.pseudo_queries(passages(), per_passage=2)
+    kept = q.best_share(teacher, found, 0.5, tmp_path, print)
+    scores = {
+        query: float(teacher.predict(query[:2], activation_fn="Identity", truncation="ignore")) for query in found
+    }
+    assert len(kept) == len(found) // 2
+    assert min(scores[query] for query in kept) >= max(scores[query] for query in set(found) - set(kept)) - 1e-5
+    pairs = [(query.text, query.source) for query in kept]
+    columns = mined(student, pairs, passages(), 2, 0, print)
+    for query, source, *negatives in zip(*columns.values(), strict=True):
+        assert (query, source) in pairs
+        assert source not in negatives
+    with pytest.raises(InvalidData, match="no queries were found"):
+        q.best_share(teacher, [], 0.5, tmp_path, print)
+
+
+def test_a_generator_writes_queries_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    transformers = pytest.importorskip("transformers")
+    tokenizers = pytest.importorskip("tokenizers")
+    vocabulary = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", *tiny.VOCABULARY[5:]])}
+    inner = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    config = transformers.T5Config(
+        vocab_size=len(vocabulary), d_model=12, d_kv=4, d_ff=17, num_layers=1, num_heads=3, decoder_start_token_id=0
+    )
+    transformers.T5ForConditionalGeneration(config).save_pretrained(tmp_path / "t5")
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    ).save_pretrained(tmp_path / "t5")
+    monkeypatch.setattr(q, "_PORTION", 4)
+    pool, said = texts(10, 1), list[str]()
+    made = q.generated_queries(pool, str(tmp_path / "t5"), tmp_path / "kept", per_passage=2, longest=6, say=said.append)
+    assert len(said) == 3
+    assert 10 <= len(made) <= 20
+    assert {one.source for one in made} <= set(pool)
+    again = q.generated_queries(
+        pool, str(tmp_path / "t5"), tmp_path / "kept", per_passage=2, longest=6, say=said.append
+    )
+    assert again == made
+    assert len(said) == 3
+
+
+# ---- texts alone ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["simcse", "ct"])
+def test_texts_alone_train_a_model(student: SentenceTransformer, tmp_path: Path, method: str) -> None:
+    outcome = adapt(student, texts(40, 8), tmp_path / "out", method=method, schedule=QUICK, tasks=[likeness()])  # type: ignore[arg-type]
+    assert changed(student, outcome.folder)
+    assert len(outcome.rows) == 1
+
+
+def test_methods_that_cannot(student: SentenceTransformer, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="method must be one of 'tsdae', 'simcse', 'ct', not 'magic'"):
+        adapt(student, texts(9), tmp_path / "out", method="magic")  # type: ignore[arg-type]
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    model = SentenceTransformer(tiny.write_bert(tmp_path / "still", config=still))
+    with pytest.raises(UnsupportedModel, match="has no dropout"):
+        adapt(model, texts(9), tmp_path / "out", method="simcse")
+    with pytest.raises(InvalidData, match="needs at least 2 texts, but got 1"):
+        adapt(student, ["a", " ", "a"], tmp_path / "out")
