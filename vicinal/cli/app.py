@@ -23,6 +23,7 @@ from vicinal.cli.info import info
 from vicinal.cli.pack import pack
 from vicinal.cli.search import search
 from vicinal.cli.similarity import similarity
+from vicinal.cli.train import train
 from vicinal.cli.tune import tune
 from vicinal.errors import VicinalError, VicinalWarning
 
@@ -104,7 +105,7 @@ def program(
     """
 
 
-for command in (encode, search, similarity, info, pack, golden, tune):
+for command in (encode, search, similarity, info, pack, golden, tune, train):
     app.command()(command)
 app.command("eval")(evaluate)
 app.add_typer(cache, name="cache")

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterator, Sequence
 from enum import Enum
-from itertools import accumulate
+from itertools import accumulate, count
 from typing import Any
 
 import numpy as np
@@ -322,3 +322,65 @@ class ProportionalBatchSampler(MultiDatasetDefaultBatchSampler):
 
     def __len__(self) -> int:
         return sum(map(len, self.batch_samplers))
+
+
+class TemperatureBatchSampler(MultiDatasetDefaultBatchSampler):
+    """As many batches as all data sets have, mixed at random, shared out by size to the power of 1 / temperature.
+
+    1 is proportional; the higher, the more even. Of a data set that gets fewer batches than it has, an epoch sees a
+    part, another part in the next epoch; one that gets more begins again, in another order.
+
+    Args:
+        dataset, batch_samplers, generator, seed: as in `MultiDatasetDefaultBatchSampler`.
+        temperature: above 0.
+
+    Source: Arivazhagan et al. 2019, "Massively multilingual neural machine translation in the wild", arXiv:1907.05019.
+    """
+
+    def __init__(self, *args: Any, temperature: float = 1.0, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if not temperature > 0:
+            raise ValueError(f"temperature must be above 0, not {temperature!r}")
+        self.temperature = temperature
+
+    def shares(self) -> list[int]:
+        """Batches of each data set in an epoch: together as many as all have, the largest remainders rounded up."""
+        sizes = np.array([len(sampler) for sampler in self.batch_samplers], np.float64)
+        if not sizes.any():
+            return [0] * len(sizes)
+        weights = (sizes / sizes.max()) ** (1 / self.temperature)  # 0 stays 0
+        exact = sizes.sum() * weights / weights.sum()
+        found = np.floor(exact).astype(int)
+        missing = int(sizes.sum()) - int(found.sum())
+        found[np.argsort(found - exact, kind="stable")[:missing]] += 1
+        return [int(share) for share in found]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        offsets = self._offsets()
+        turns = [i for i, share in enumerate(self.shares()) for _ in range(share)]
+        order = self._shuffled(len(turns), self._seeded())
+        running = [self._endless(sampler) for sampler in self.batch_samplers]
+        for turn in order:
+            i = turns[turn]
+            batch = next(running[i], None)
+            if batch is not None:
+                yield [row + offsets[i] for row in batch]
+
+    def _endless(self, sampler: BatchSampler) -> Iterator[list[int]]:
+        """The batches of a data set again and again; where it can be told an epoch, each time in another order."""
+        for again in count():
+            if again and hasattr(sampler, "set_epoch"):
+                sampler.set_epoch(self.epoch + _AGAIN * again)
+            empty = True
+            for batch in sampler:
+                empty = False
+                yield batch
+            if empty:
+                return
+
+    def __len__(self) -> int:
+        return sum(map(len, self.batch_samplers))
+
+
+_AGAIN = 1_000_003
+"""Between the epochs of a data set and its repetitions within one, so that no two are alike."""
