@@ -1,1 +1,1 @@
-"""Ways to a better model for a domain, each a function with a command."""
+"""Whole ways to a better model, as functions and as programs: `python -m vicinal.recipes.NAME --help`."""
