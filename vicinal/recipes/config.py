@@ -56,15 +56,16 @@ class EvaluationConfig:
     Attributes:
         path: a BEIR-form folder, or a file or folder as for training.
         name: what it is called; None for the name of the file or folder.
-        task: "retrieval" (a BEIR-form folder, or pairs of a query and its document), "similarity" (two texts and a
-            score), "triplets" (three texts) or "classification" (a text and a label); None where the data say it.
+        task: "retrieval" (a BEIR-form folder, or pairs of a query and its document), "duplicates" (two texts and 0 or
+            1), "similarity" (two texts and a score), "triplets" (three texts) or "classification" (a text and a
+            label); None for what the columns say.
         columns, label, split, limit, quotes: as for training; the split of a folder is "test" here.
         known: for classification: a file with the same columns whose texts make the centre of each class.
     """
 
     path: str
     name: str | None = None
-    task: Literal["retrieval", "similarity", "triplets", "classification"] | None = None
+    task: Literal["retrieval", "duplicates", "similarity", "triplets", "classification"] | None = None
     columns: list[str] | None = None
     label: str | None = None
     split: str | None = None
@@ -97,10 +98,10 @@ class TrainConfig:
         evaluation: what to measure on: a list is `test`.
         sampling: how data sets take turns: "proportional" (to their sizes), "round_robin" (one batch each, until one
             is through), or {temperature: T}: by the size to the power of 1/T, 1 is proportional, more is more even.
-        instructions: by task, what goes in front of its texts: of "retrieval" of the queries, else of all texts; or
-            by column.
-        training: arguments by the names of `SentenceTransformerTrainingArguments`.
-        lora: train an adapter of these settings (`peft.LoraConfig`) instead of all weights.
+        instructions: by task, what goes in front of its texts: of "retrieval" in front of the queries, or {query: ...,
+            document: ...}; else in front of all texts.
+        training: arguments by the names of `SentenceTransformerTrainingArguments`, over `DEFAULTS`.
+        dtype: of the products while it trains: "float32", or "bfloat16" (autocast; weights stay float32).
         leaks: "refuse" training rows with a text of the evaluation data, or "drop" them.
         max_seq_length: tokens of a text that are read.
         seed: of all that is random.
@@ -113,7 +114,7 @@ class TrainConfig:
     sampling: str | dict[str, float] = "proportional"
     instructions: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
-    lora: dict[str, Any] | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
     leaks: Literal["refuse", "drop"] = "refuse"
     max_seq_length: int | None = None
     seed: int = 42
@@ -134,7 +135,7 @@ def read_config(path: str | Path, changes: Mapping[str, Any] | None = None) -> T
 
     Args:
         path: of the file. Paths in it are seen from where the program runs.
-        changes: top-level settings that replace the file's.
+        changes: top-level settings that replace the file's; of `training` argument by argument.
 
     Raises:
         DataNotFound: there is no file. InvalidData: it is no YAML, or a setting is not as it must be.
@@ -149,7 +150,10 @@ def read_config(path: str | Path, changes: Mapping[str, Any] | None = None) -> T
         given = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InvalidData(f"{path} is no YAML: {' '.join(str(error).split())}") from None
-    return parse({**mapping(given, str(path)), **(changes or {})}, str(path))
+    found, new = mapping(given, str(path)), dict(changes or {})
+    if new.get("training"):
+        new["training"] = {**mapping(found.get("training", {}), f"{path}.training"), **new["training"]}
+    return parse({**found, **new}, str(path))
 
 
 def parse(given: Mapping[str, Any], at: str = "settings") -> TrainConfig:
@@ -172,9 +176,9 @@ def parse(given: Mapping[str, Any], at: str = "settings") -> TrainConfig:
         for name, found in (("dev", lists.dev), ("test", lists.test))
     }
     evaluation = Evaluations(**{name: _named(found, f"{at}.evaluation.{name}") for name, found in parts.items()})
-    check_keys(top.instructions, typing.get_args(TaskName), f"{at}.instructions")
-    for task, instruction in top.instructions.items():
-        fitting(instruction, str | dict[str, str], f"{at}.instructions.{task}")
+    _check_instructions(top.instructions, f"{at}.instructions")
+    if top.max_seq_length is not None and top.max_seq_length < 1:
+        raise InvalidData(f"{at}.max_seq_length must be 1 or more, not {top.max_seq_length}")
     _check_sampling(top.sampling, f"{at}.sampling")
     training = arguments(top.training, f"{at}.training")
     return dataclasses.replace(top, data=data, evaluation=evaluation, training=training)
@@ -187,6 +191,16 @@ def _check_data(data: DataConfig, at: str) -> None:
         raise InvalidData(f"{at}.weight must be above 0, not {data.weight}")
     if data.limit is not None and data.limit < 1:
         raise InvalidData(f"{at}.limit must be 1 or more, not {data.limit}")
+
+
+def _check_instructions(instructions: Mapping[str, Any], at: str) -> None:
+    check_keys(instructions, typing.get_args(TaskName), at)
+    for task, one in instructions.items():
+        if task == "retrieval" and isinstance(one, Mapping):
+            check_keys(one, ("query", "document"), f"{at}.{task}")
+            fitting(one, dict[str, str], f"{at}.{task}")
+        else:
+            fitting(one, str, f"{at}.{task}")
 
 
 def _check_sampling(sampling: str | dict[str, float], at: str) -> None:
@@ -213,8 +227,17 @@ def _named(configs: list[Any], at: str) -> list[Any]:
     return found
 
 
+DEFAULTS = {
+    "num_train_epochs": 1,
+    "per_device_train_batch_size": 16,
+    "learning_rate": 2e-5,
+    "warmup_ratio": 0.1,
+}
+"""Training arguments where the settings say nothing; all others are those of `transformers`."""
+
 RESERVED = {
     "output_dir": "it is `output`",
+    "bf16": "it is `dtype`",
     "seed": "it is `seed`",
     "prompts": "it is `instructions`",
     "batch_sampler": "it belongs to each data set",

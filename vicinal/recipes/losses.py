@@ -42,16 +42,14 @@ class Kind:
     Attributes:
         plain: the loss of data without labels; None where labels are needed.
         labelled: the loss of data with labels; None where there must be none.
-        queries_only: whether an instruction goes in front of the first column alone.
     """
 
     plain: str | None
     labelled: str | None
-    queries_only: bool = False
 
 
 KINDS = {
-    "retrieval": Kind("MultipleNegativesRankingLoss", None, queries_only=True),
+    "retrieval": Kind("MultipleNegativesRankingLoss", None),
     "duplicates": Kind("MultipleNegativesSymmetricRankingLoss", "OnlineContrastiveLoss"),
     "classification": Kind(None, "BatchHardSoftMarginTripletLoss"),
     "similarity": Kind(None, "CoSENTLoss"),
@@ -109,6 +107,7 @@ def build(given: str | Mapping[str, Any], model: Any, classes: int, at: str) -> 
     check_keys(options, known, f"{at} ({kind.__name__})")
     if "num_labels" in known:
         options.setdefault("num_labels", classes)
+        options.setdefault("embedding_dimension", model.get_embedding_dimension())
     for name, value in options.items():
         options[name] = _argument(kind, name, value, model, classes, f"{at}.{name}")
     try:

@@ -10,56 +10,57 @@ from vicinal.errors import InvalidData
 from vicinal.evaluation import measuring
 from vicinal.evaluation.files import PairSet, RetrievalSet, read_beir
 from vicinal.recipes.config import EvaluationConfig
+from vicinal.recipes.instructions import prompts_of
 from vicinal.recipes.sources import LABEL, read
 
+_COLUMNS = {"retrieval": 2, "duplicates": 2, "similarity": 2, "triplets": 3, "classification": 1}
+_LABELLED = ("duplicates", "similarity", "classification")
 
-def task_of(config: EvaluationConfig, instructions: Mapping[str, Any] | None = None, seed: int = 0) -> measuring.Task:
+
+def task_of(config: EvaluationConfig, instructions: Mapping[str, Any], seed: int = 0) -> measuring.Task:
     """The task that a config describes.
 
     Args:
         config: one of `evaluation`.
-        instructions: by task, what goes in front of texts; None for a model as it is.
+        instructions: by task, what goes in front of texts; none for a model as it is.
         seed: of the drawing, where there is a limit.
 
     Raises:
         InvalidData: the data are not of the task's form.
     """
     name = str(config.name)
+    queries, documents = prompts_of(instructions, "retrieval")
     if (Path(config.path) / "qrels").is_dir():
         if config.task not in (None, "retrieval"):
             raise InvalidData(f"{config.path} is a retrieval set, not one for {config.task}")
-        return _retrieval(read_beir(config.path, config.split), instructions)
+        return measuring.retrieval(read_beir(config.path, config.split), queries, documents)
     data = read(config.path, config.columns, config.label, config.split or _part(config.path), config.limit, seed,
                 config.quotes)  # fmt: skip
-    texts = [column for column in data.column_names if column != LABEL]
-    columns: Sequence[Sequence[str]] = [_plain(data[column], column, config.path) for column in texts]
+    columns = [_plain(data[column], column, config.path) for column in data.column_names if column != LABEL]
     labels = data[LABEL][:] if LABEL in data.column_names else None
     kind = config.task or _guessed(len(columns), labels, config.path)
-    wanted = {"retrieval": 2, "similarity": 2, "triplets": 3, "classification": 1}[kind]
-    needs = kind in ("similarity", "classification")
-    if len(columns) != wanted or (needs and labels is None):
+    needs = kind in _LABELLED
+    if len(columns) != _COLUMNS[kind] or needs != (labels is not None):
         raise InvalidData(
-            f"{config.path}: {kind} needs {wanted} columns of texts{' and a label' if needs else ''}; there are "
-            f"{', '.join(data.column_names)}: name them with columns{' and label' if needs else ''}"
+            f"{config.path}: {kind} needs {_COLUMNS[kind]} columns of texts and {'a' if needs else 'no'} label; there "
+            f"are {', '.join(data.column_names)}: choose with columns{' and label' if needs else ''}"
         )
-    prompt = _instruction(instructions, kind)
     if kind == "retrieval":
-        return _retrieval(_paired(name, *columns), instructions)
-    if kind == "similarity":
-        return measuring.similarity(PairSet(name, list(columns[0]), list(columns[1]), list(labels or [])), prompt)
+        return measuring.retrieval(_paired(name, *columns), queries, documents)
+    prompt, _ = prompts_of(instructions, "nli" if kind == "triplets" else kind)
     if kind == "triplets":
         anchors, positives, negatives = columns
-        return measuring.triplets(name, anchors, positives, negatives, _instruction(instructions, "nli"))
-    return _classification(config, name, prompt)
+        return measuring.triplets(name, anchors, positives, negatives, prompt)
+    if kind == "classification":
+        return _classification(config, name, prompt)
+    measure = measuring.similarity if kind == "similarity" else measuring.duplicates
+    return measure(PairSet(name, list(columns[0]), list(columns[1]), _numbers(labels or [], config.path)), prompt)
 
 
-def _retrieval(data: RetrievalSet, instructions: Mapping[str, Any] | None) -> measuring.Task:
-    return measuring.retrieval(data, _instruction(instructions, "retrieval"), None)
-
-
-def _instruction(instructions: Mapping[str, Any] | None, task: str) -> str | None:
-    found = (instructions or {}).get(task)
-    return str(next(iter(found.values()))) if isinstance(found, Mapping) else found
+def _numbers(labels: Sequence[Any], path: str) -> list[float]:
+    if any(isinstance(label, list) for label in labels):
+        raise InvalidData(f"{path}: a label must be one number to be measured with, not a list")
+    return [float(label) for label in labels]
 
 
 def _part(path: str) -> str | None:
@@ -67,14 +68,13 @@ def _part(path: str) -> str | None:
 
 
 def _guessed(columns: int, labels: Any, path: str) -> str:
-    """The task that data without one are for."""
-    found = {(2, True): "similarity", (3, False): "triplets"}.get((columns, labels is not None))
-    if found is None:
-        raise InvalidData(
-            f"{path} can be measured on in several ways: say task: retrieval (pairs of a query and its document) or "
-            "classification (a text and a label), or name the columns"
-        )
-    return found
+    """The task that the columns say."""
+    pairs = "duplicates" if labels is not None and set(map(str, labels)) <= {"0", "1"} else "similarity"
+    found = {(1, True): "classification", (2, True): pairs, (2, False): "retrieval", (3, False): "triplets"}
+    if (key := (columns, labels is not None)) not in found:
+        label = "a label" if key[1] else "no label"
+        raise InvalidData(f"{path} has {columns} columns of texts and {label}, which is no task: name the columns")
+    return found[key]
 
 
 def _plain(values: Any, column: str, path: str) -> list[str]:
@@ -99,8 +99,8 @@ def _paired(name: str, queries: Sequence[str], documents: Sequence[str]) -> Retr
 def _classification(config: EvaluationConfig, name: str, prompt: str | None) -> measuring.Task:
     if config.known is None:
         raise InvalidData(
-            f"{config.path}: classification needs known: a file with the same columns, whose texts make the centre of "
-            "each class (the training data may be that)"
+            f"{config.path}: classification needs `known`: a file with the same columns, whose texts make the centre "
+            "of each class (the training data may be that)"
         )
     parts = []
     for path in (config.known, config.path):

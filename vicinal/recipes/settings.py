@@ -25,7 +25,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = list(known)
     plain = {plainly(one): one for one in reversed(names)}
     found = difflib.get_close_matches(plainly(name), plain, n=1)
-    return f"did you mean {plain[found[0]]}?" if found else f"there are {', '.join(names)}"
+    there = "there is" if len(names) == 1 else "there are"
+    return f"did you mean {plain[found[0]]}?" if found else f"{there} {', '.join(names)}"
 
 
 def plainly(name: str) -> str:
@@ -96,10 +97,8 @@ def fitting(value: Any, hint: Any, at: str) -> Any:
                 return fitting(value, part, at)
             except InvalidData:
                 continue
-    elif origin is typing.Literal:
-        if value in parts:
-            return value
-        raise InvalidData(f"{at} must be one of {', '.join(map(str, parts))}, not {value!r}")
+    elif origin is typing.Literal and value in parts:
+        return value
     elif origin is list and isinstance(value, (list, tuple)):
         return [fitting(one, parts[0], f"{at}[{i}]") for i, one in enumerate(value)]
     elif origin is dict and isinstance(value, Mapping):
@@ -110,7 +109,17 @@ def fitting(value: Any, hint: Any, at: str) -> Any:
             return number
     elif isinstance(hint, type) and isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool):
         return value
-    raise InvalidData(f"{at} must be {_said(hint)}, not {value!r}")
+    near = difflib.get_close_matches(str(value), _choices(hint), n=1)
+    meant = f": did you mean {near[0]}?" if near else ""
+    raise InvalidData(f"{at} must be {_said(hint)}, not {value!r}{meant}")
+
+
+def _choices(hint: Any) -> list[str]:
+    """The values that a type names."""
+    parts = typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Literal:
+        return [str(part) for part in parts]
+    return [choice for part in parts for choice in _choices(part)]
 
 
 def _number(value: Any) -> float | None:

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import datasets
 import torch
+import transformers
 
 from vicinal.errors import InvalidData
 from vicinal.evaluation import SequentialEvaluator
-from vicinal.evaluation.measuring import Task
-from vicinal.extras import require
+from vicinal.evaluation.measuring import Measured, Task
 from vicinal.recipes import base
-from vicinal.recipes.config import DataConfig, TrainConfig
-from vicinal.recipes.losses import KINDS, build, chosen, sampler_for
+from vicinal.recipes.config import DEFAULTS, DataConfig, TrainConfig
+from vicinal.recipes.instructions import model_prompts, training_prompts
+from vicinal.recipes.losses import build, chosen, sampler_for
 from vicinal.recipes.measures import task_of
-from vicinal.recipes.settings import check_keys
 from vicinal.recipes.sources import LABEL, digest_of, read, texts_of
 from vicinal.sentence_transformer import SentenceTransformer
 from vicinal.training.arguments import SentenceTransformerTrainingArguments
-from vicinal.training.collator import DATASET
-from vicinal.training.samplers import BatchSamplers, TemperatureBatchSampler
+from vicinal.training.collator import DATASET, LABELS
+from vicinal.training.data import check
+from vicinal.training.samplers import BatchSamplers, TemperatureBatchSampler, batches_of
 from vicinal.training.trainer import SentenceTransformerTrainer
 
 Say = Callable[[str], None]
@@ -48,18 +50,15 @@ class WeightedTrainer(SentenceTransformerTrainer):
         self.weights, self.batches, self.temperature = weights, batches, temperature
         super().__init__(*args, **options)
 
-    def get_batch_sampler(self, dataset: Any, *args: Any, **options: Any) -> Any:
+    def get_batch_sampler(
+        self, dataset: Any, batch_size: int, drop_last: bool, valid_label_columns: Any = None, generator: Any = None,
+        seed: int = 0,
+    ) -> Any:  # fmt: skip
         """The sampler of this data set."""
         sets: dict[str, Any] = dict(self.train_dataset or {})
-        name = next((name for name, one in sets.items() if one is dataset), None)
-        if name is None:
-            return super().get_batch_sampler(dataset, *args, **options)
-        before = self.args.batch_sampler
-        self.args.batch_sampler = self.batches[name]
-        try:
-            return super().get_batch_sampler(dataset, *args, **options)
-        finally:
-            self.args.batch_sampler = before
+        (name,) = (name for name, one in sets.items() if one is dataset)
+        options = {"valid_label_columns": valid_label_columns, "generator": generator, "seed": seed}
+        return batches_of(self.batches[name], dataset, batch_size, drop_last, **options)
 
     def get_multi_dataset_batch_sampler(
         self, dataset: Any, batch_samplers: list[Any], generator: Any = None, seed: int = 0
@@ -74,7 +73,7 @@ class WeightedTrainer(SentenceTransformerTrainer):
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The weighted loss of a batch; beside the sum, each data set's own loss is logged."""
+        """The weighted loss of a batch; of several data sets each one's own loss is logged beside the sum."""
         found = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         value = found[0] if return_outputs else found
         name = inputs[DATASET]
@@ -98,37 +97,43 @@ def train(config: TrainConfig, say: Say = lambda line: None) -> list[base.Compar
         The primary metric of each task of `evaluation`, before and after; empty where there are none.
 
     Raises:
-        InvalidData: settings or data are not as they must be; known before anything is trained.
+        InvalidData: settings or data are not as they must be. All that is known without training is found before
+            anything is written.
     """
-    data = {str(one.name): _columns_of(one, config.seed) for one in config.data}
-    measured_on = config.test or config.dev
-    before_tasks = [task_of(one, None, config.seed) for one in measured_on]
-    after_tasks = [task_of(one, config.instructions, config.seed) for one in measured_on]
-    dev_tasks = [task_of(one, config.instructions, config.seed) for one in config.dev]
-    data = _without_leaks(data, [*after_tasks, *dev_tasks], config.leaks, say)
-    settings = {**_json(config), "digests": {name: digest_of(one) for name, one in data.items()}}
+    transformers.set_seed(config.seed)  # a loss may begin with random weights
+    sets = _sets(config, say)
     model = SentenceTransformer(config.model)
     if config.max_seq_length is not None:
         model.max_seq_length = config.max_seq_length
-    _add_adapter(model, config)
-    losses = {str(one.name): _loss_of(one, data[str(one.name)], model) for one in config.data}
+    # the model counts too: another one may come under the same name
+    settings = {
+        **{name: value for name, value in dataclasses.asdict(config).items() if name != "output"},
+        "digests": {name: digest_of(one) for name, one in sets.data.items()},
+        "fingerprint": model.fingerprint,
+    }
+    arguments = _arguments(config, sets)
+    losses = {str(one.name): _loss_of(one, sets.data[str(one.name)], model) for one in config.data}
+    batches = {
+        str(one.name): BatchSamplers(one.batch_sampler) if one.batch_sampler else sampler_for(losses[str(one.name)])
+        for one in config.data
+    }
+    _check(sets, losses, batches, arguments.train_batch_size)
     model.refresh()
     with base.running(Path(config.output), settings) as run:
         for one in config.data:
             kind = f", {one.task}" if one.task else ""
-            say(f"{one.name}: {len(data[str(one.name)]):,} rows{kind}, {type(losses[str(one.name)]).__name__}")
-        for task in before_tasks:
+            say(f"{one.name}: {len(sets.data[str(one.name)]):,} rows{kind}, {type(losses[str(one.name)]).__name__}")
+        for task in sets.before:
             say(f"measured on {task.described}")
-        before = base.measured(model, before_tasks)
-        trainer = _trainer(config, model, data, losses, dev_tasks, run, say)
+        before = base.measured(model, sets.before)
+        trainer = _trainer(config, model, arguments, sets, losses, batches, base.RunLog(run.log, say))
         if run.checkpoint is not None:
             say(f"going on from {run.checkpoint.name}")
         trainer.train(resume_from_checkpoint=str(run.checkpoint) if run.checkpoint else None)
-        after = base.measured(model, after_tasks)
-        rows = base.compared(before_tasks, before, after)
-        for task, numbers in zip(after_tasks, after, strict=True):
-            _tell_card(model, task, numbers, trainer)
-        model.prompts = {**model.prompts, **_prompts_of(config)}
+        after = base.measured(model, sets.after)
+        rows = base.compared(sets.before, before, after)
+        _tell_card(model, config, trainer, sets.after, after)
+        model.prompts = {**model.prompts, **model_prompts(config.instructions)}
         model.save(config.output)
         base.write_comparison(run.folder / "comparison.csv", rows)
         run.done()
@@ -137,116 +142,49 @@ def train(config: TrainConfig, say: Say = lambda line: None) -> list[base.Compar
     return rows
 
 
-def _trainer(
-    config: TrainConfig, model: Any, data: Mapping[str, Any], losses: Mapping[str, Any], dev: list[Task],
-    run: base.Run, say: Say,
-) -> WeightedTrainer:  # fmt: skip
-    log = base.RunLog(run.folder / "log.csv", say)
-    temperature = config.sampling["temperature"] if isinstance(config.sampling, dict) else None
-    samplers = {
-        str(one.name): BatchSamplers(one.batch_sampler) if one.batch_sampler else sampler_for(losses[str(one.name)])
-        for one in config.data
-    }
-    trainer = WeightedTrainer(
-        model=model,
-        args=_arguments(config, run, bool(dev)),
-        train_dataset=dict(data),
-        loss=dict(losses),
-        evaluator=SequentialEvaluator([_evaluator(task) for task in dev], main_score_function=fmean) if dev else None,
-        callbacks=[log],
-        weights={str(one.name): one.weight for one in config.data},
-        batches=samplers,
-        temperature=temperature,
-    )
-    for kind in ("PrinterCallback", "ProgressCallback"):  # the log says it
-        for callback in [one for one in trainer.callback_handler.callbacks if type(one).__name__ == kind]:
-            trainer.remove_callback(callback)
-    return trainer
-
-
-def _evaluator(task: Task) -> Any:
-    assert task.evaluator is not None
-    return task.evaluator
-
-
-def _arguments(config: TrainConfig, run: base.Run, evaluated: bool) -> SentenceTransformerTrainingArguments:
-    options: dict[str, Any] = {
-        "output_dir": str(run.checkpoints),
-        "seed": config.seed,
-        "report_to": base.reports(),
-        "logging_steps": 0.05,
-        "save_strategy": "steps",
-        "save_steps": _OFTEN,
-        "save_total_limit": 2,
-        "disable_tqdm": True,
-        "dataloader_pin_memory": torch.cuda.is_available(),
-        "multi_dataset_batch_sampler": config.sampling if isinstance(config.sampling, str) else "proportional",
-        "prompts": _training_prompts(config),
-    }
-    if evaluated:
-        options |= {
-            "eval_strategy": "steps",
-            "eval_steps": _OFTEN,
-            "load_best_model_at_end": True,
-            "metric_for_best_model": "eval_sequential_score",
-            "greater_is_better": True,
-        }
-    options |= config.training
-    if "eval_steps" in config.training and "save_steps" not in config.training:
-        options["save_steps"] = config.training["eval_steps"]
-    if "eval_strategy" in config.training and "save_strategy" not in config.training and evaluated:
-        options["save_strategy"] = config.training["eval_strategy"]
-    try:
-        return SentenceTransformerTrainingArguments(**options)
-    except ValueError as error:
-        raise InvalidData(f"training: {error}") from error
-
-
-# ---- instructions -------------------------------------------------------------------------------------------------
-
-
-def _training_prompts(config: TrainConfig) -> dict[str, Any] | None:
-    """By data set, and where only the queries have one by column."""
-    found: dict[str, Any] = {}
-    for one in config.data:
-        instruction = config.instructions.get(one.task) if one.task else None
-        if instruction is None:
-            continue
-        if isinstance(instruction, str) and KINDS[str(one.task)].queries_only:
-            instruction = {(one.columns or ["query"])[0]: instruction}
-        found[str(one.name)] = instruction
-    return found or None
-
-
-def _prompts_of(config: TrainConfig) -> dict[str, str]:
-    """What the trained model is to know: each task's instruction by its name, that of retrieval for queries too."""
-    texts = {
-        task: one if isinstance(one, str) else str(next(iter(one.values())))
-        for task, one in config.instructions.items()
-    }
-    return {**texts, **({"query": texts["retrieval"]} if "retrieval" in texts else {})}
-
-
 # ---- data and losses ----------------------------------------------------------------------------------------------
 
 
-def _columns_of(one: DataConfig, seed: int) -> datasets.Dataset:
-    return read(one.path, one.columns, one.label, one.split, one.limit, seed, one.quotes)
+@dataclass(frozen=True)
+class _Sets:
+    """What a run reads.
+
+    Attributes:
+        data: to train on, by name.
+        before, after: the same tasks; without instructions for the model as it was, with them for the one it becomes.
+        dev: what is measured while it trains.
+    """
+
+    data: dict[str, datasets.Dataset]
+    before: list[Task]
+    after: list[Task]
+    dev: list[Task]
+
+    def columns(self) -> dict[str, list[str]]:
+        """Of texts, by data set."""
+        return {name: [column for column in one.column_names if column != LABEL] for name, one in self.data.items()}
 
 
-def _loss_of(one: DataConfig, data: datasets.Dataset, model: Any) -> Any:
-    at = f"data {one.name!r}"
-    labelled = LABEL in data.column_names
-    given = one.loss if one.loss is not None else chosen(str(one.task), labelled, at)
-    classes = len(set(data[LABEL][:])) if labelled and isinstance(data[0][LABEL], int) else 0
-    return build(given, model, classes, f"{at}, loss")
+def _sets(config: TrainConfig, say: Say) -> _Sets:
+    data = {
+        str(one.name): read(one.path, one.columns, one.label, one.split, one.limit, config.seed, one.quotes)
+        for one in config.data
+    }
+    measured_on = config.test or config.dev
+    after = [task_of(one, config.instructions, config.seed) for one in measured_on]
+    before = [task_of(one, {}, config.seed) for one in measured_on] if config.instructions else after
+    dev = [task_of(one, config.instructions, config.seed) for one in config.dev] if config.test else after[:]
+    return _Sets(_without_leaks(data, [*after, *dev], config.leaks, say), before, after, dev if config.dev else [])
 
 
 def _without_leaks(
     data: dict[str, datasets.Dataset], tasks: list[Task], wish: str, say: Say
 ) -> dict[str, datasets.Dataset]:
     if wish == "refuse":
-        base.refuse_leaks({name: texts_of(one) for name, one in data.items()}, tasks)
+        try:
+            base.refuse_leaks({name: texts_of(one) for name, one in data.items()}, tasks)
+        except InvalidData as error:
+            raise InvalidData(f"{error}; `leaks: drop` (--drop-leaks) leaves them out") from None
         return data
     held_out = [text for task in tasks for text in task.texts]
     found = {}
@@ -261,23 +199,105 @@ def _without_leaks(
     return found
 
 
-def _add_adapter(model: Any, config: TrainConfig) -> None:
-    if config.lora is None:
-        return
-    peft = require("peft", "lora", "peft")
-    known = {one.name for one in dataclasses.fields(peft.LoraConfig)}
-    check_keys(config.lora, sorted(known), "lora")
-    model.add_adapter(peft.LoraConfig(**config.lora))
+def _loss_of(one: DataConfig, data: datasets.Dataset, model: Any) -> Any:
+    at = f"data {one.name!r}"
+    labelled = LABEL in data.column_names
+    given = one.loss if one.loss is not None else chosen(str(one.task), labelled, at)
+    classes = len(set(data[LABEL][:])) if labelled and isinstance(data[0][LABEL], int) else 0
+    return build(given, model, classes, f"{at}, loss")
 
 
-def _tell_card(model: Any, task: Task, numbers: Any, trainer: Any) -> None:
-    """The numbers of the trained model, under the names that the task's evaluator gives them."""
-    evaluator = _evaluator(task)
-    evaluator.primary_metric = task.primary
-    named = evaluator.prefix_name_to_metrics({n: i.value for n, i in numbers.metrics.items()}, evaluator.name)
-    evaluator.store_metrics_in_model_card_data(model, named, trainer.state.epoch or 0, trainer.state.global_step)
+def _check(sets: _Sets, losses: Mapping[str, Any], batches: Mapping[str, BatchSamplers], batch_size: int) -> None:
+    """Find now what the trainer would find when the run's folder is there already."""
+    for name, one in sets.data.items():
+        check(one, f"data {name!r}", losses[name])
+        try:
+            batches_of(batches[name], one, batch_size, False, valid_label_columns=LABELS)
+        except (ValueError, InvalidData) as error:
+            raise InvalidData(f"data {name!r}: {error}") from error
 
 
-def _json(config: TrainConfig) -> dict[str, Any]:
-    """The settings that make a run what it is."""
-    return {name: value for name, value in dataclasses.asdict(config).items() if name != "output"}
+# ---- the trainer --------------------------------------------------------------------------------------------------
+
+
+def _trainer(
+    config: TrainConfig, model: Any, arguments: Any, sets: _Sets, losses: Mapping[str, Any],
+    batches: Mapping[str, BatchSamplers], log: base.RunLog,
+) -> WeightedTrainer:  # fmt: skip
+    dev = [_evaluator(task) for task in sets.dev]
+    trainer = WeightedTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=dict(sets.data),
+        loss=dict(losses),
+        evaluator=SequentialEvaluator(dev, main_score_function=fmean) if dev else None,
+        callbacks=[log],
+        weights={str(one.name): one.weight for one in config.data},
+        batches=batches,
+        temperature=config.sampling["temperature"] if isinstance(config.sampling, dict) else None,
+    )
+    for kind in ("PrinterCallback", "ProgressCallback"):  # the log says it
+        for callback in [one for one in trainer.callback_handler.callbacks if type(one).__name__ == kind]:
+            trainer.remove_callback(callback)
+    return trainer
+
+
+def _evaluator(task: Task) -> Any:
+    assert task.evaluator is not None
+    return task.evaluator
+
+
+def _arguments(config: TrainConfig, sets: _Sets) -> SentenceTransformerTrainingArguments:
+    bf16 = config.dtype == "bfloat16"
+    tasks = {str(one.name): one.task for one in config.data}
+    options: dict[str, Any] = {
+        **DEFAULTS,
+        "output_dir": str(base.Run.of(Path(config.output)).checkpoints),
+        "seed": config.seed,
+        "report_to": base.reports(),
+        "logging_steps": 0.05,
+        "save_strategy": "steps",
+        "save_steps": _OFTEN,
+        "save_total_limit": 2,
+        "disable_tqdm": True,
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        "multi_dataset_batch_sampler": config.sampling if isinstance(config.sampling, str) else "proportional",
+        "prompts": training_prompts(config.instructions, tasks, sets.columns()),
+        "bf16": bf16,
+        "use_cpu": bf16 and not torch.cuda.is_available(),  # where bfloat16 has to be asked for
+    }
+    if sets.dev:
+        options |= {
+            "eval_strategy": "steps",
+            "eval_steps": _OFTEN,
+            "load_best_model_at_end": True,
+            "metric_for_best_model": "eval_sequential_score",
+            "greater_is_better": True,
+        }
+    given = config.training
+    options |= given
+    if "warmup_steps" in given and "warmup_ratio" not in given:
+        del options["warmup_ratio"]
+    if "eval_steps" in given and "save_steps" not in given:
+        options["save_steps"] = given["eval_steps"]
+    if "eval_strategy" in given and "save_strategy" not in given and sets.dev:
+        options["save_strategy"] = given["eval_strategy"]
+    try:
+        return SentenceTransformerTrainingArguments(**options)
+    except ValueError as error:
+        raise InvalidData(f"training: {error}") from error
+
+
+def _tell_card(
+    model: Any, config: TrainConfig, trainer: WeightedTrainer, tasks: list[Task], found: list[Measured]
+) -> None:
+    """The trained model's numbers, under the names that evaluators give them, and what the arguments do not say."""
+    for task, numbers in zip(tasks, found, strict=True):
+        evaluator = _evaluator(task)
+        evaluator.primary_metric = task.primary
+        named = evaluator.prefix_name_to_metrics({n: i.value for n, i in numbers.metrics.items()}, evaluator.name)
+        evaluator.store_metrics_in_model_card_data(model, named, trainer.state.epoch or 0, trainer.state.global_step)
+    if len(config.data) > 1:
+        told = {"loss_weights": dict(trainer.weights), "multi_dataset_batch_sampler": config.sampling}
+        model.model_card_data.non_default_hyperparameters |= told
+        model.model_card_data.all_hyperparameters |= told

@@ -246,6 +246,20 @@ def hash_rows(batch: Any, omitted: set[str]) -> dict[str, list[list[int]]]:
     return {"hashes": [list(row) for row in zip(*columns, strict=True)]}
 
 
+def batches_of(kind: Any, dataset: Any, batch_size: int, drop_last: bool, **options: Any) -> Any:
+    """The sampler that a `BatchSamplers`, or a class or function, stands for; options as in `DefaultBatchSampler`."""
+    if not isinstance(kind, BatchSamplers):
+        return kind(dataset, batch_size=batch_size, drop_last=drop_last, **options)
+    if kind is BatchSamplers.NO_DUPLICATES_HASHED:
+        return NoDuplicatesBatchSampler(dataset, batch_size, drop_last, precompute_hashes=True, **options)
+    known = {
+        BatchSamplers.BATCH_SAMPLER: DefaultBatchSampler,
+        BatchSamplers.NO_DUPLICATES: NoDuplicatesBatchSampler,
+        BatchSamplers.GROUP_BY_LABEL: GroupByLabelBatchSampler,
+    }
+    return known[kind](dataset, batch_size, drop_last, **options)
+
+
 class MultiDatasetDefaultBatchSampler(SetEpochMixin, BatchSampler, ABC):  # type: ignore[misc]
     """Batches of several data sets, each by a sampler of its own. Derive from it for an order of your own.
 
