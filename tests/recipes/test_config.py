@@ -102,5 +102,5 @@ def test_what_is_no_file_of_settings(tmp_path: Path, text: str, message: str) ->
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(InvalidData, match="is not UTF-8"):
         config.read_config(path)
-    with pytest.raises(DataNotFound, match="there is no settings file nowhere.yaml"):
+    with pytest.raises(DataNotFound, match=r"there is no settings file nowhere\.yaml"):
         config.read_config("nowhere.yaml")

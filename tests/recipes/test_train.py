@@ -143,9 +143,10 @@ def trainer_of(monkeypatch: pytest.MonkeyPatch) -> Any:
             raise Stopped
 
     def of(config: dict[str, Any], say: Any = lambda line: None) -> Any:
-        with monkeypatch.context() as patch, pytest.raises(Stopped):
+        with monkeypatch.context() as patch:
             patch.setattr(train, "WeightedTrainer", Watched)
-            train.train(parse(config), say)
+            with pytest.raises(Stopped):
+                train.train(parse(config), say)
         return made[-1]
 
     return of
