@@ -238,6 +238,9 @@ def _numbered(labels: list[Any], path: str) -> list[Any]:
         InvalidData: only some are numbers, or one is not finite.
     """
     if not any(isinstance(label, str) for label in labels):
+        parts = (part for label in labels for part in (label if isinstance(label, list) else [label]))
+        if not all(math.isfinite(part) for part in parts):
+            raise InvalidData(f"{path} has a label that is not finite")
         return [int(label) if isinstance(label, bool) else label for label in labels]
     texts = [str(label) for label in labels]
     numbers = [_number(text) for text in texts]

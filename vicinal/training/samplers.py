@@ -370,6 +370,7 @@ class TemperatureBatchSampler(MultiDatasetDefaultBatchSampler):
         return [int(share) for share in found]
 
     def __iter__(self) -> Iterator[list[int]]:
+        self.set_epoch(self.epoch)  # an iteration that was left may have set others
         offsets = self._offsets()
         turns = [i for i, share in enumerate(self.shares()) for _ in range(share)]
         order = self._shuffled(len(turns), self._seeded())
@@ -379,12 +380,13 @@ class TemperatureBatchSampler(MultiDatasetDefaultBatchSampler):
             batch = next(running[i], None)
             if batch is not None:
                 yield [row + offsets[i] for row in batch]
+        self.set_epoch(self.epoch)  # as `len` counts
 
     def _endless(self, sampler: BatchSampler) -> Iterator[list[int]]:
         """The batches of a data set again and again; where it can be told an epoch, each time in another order."""
         for again in count():
             if again and hasattr(sampler, "set_epoch"):
-                sampler.set_epoch(self.epoch + _AGAIN * again)
+                sampler.set_epoch(self.epoch + 1_000_003 * again)  # no two alike
             empty = True
             for batch in sampler:
                 empty = False
@@ -394,7 +396,3 @@ class TemperatureBatchSampler(MultiDatasetDefaultBatchSampler):
 
     def __len__(self) -> int:
         return sum(map(len, self.batch_samplers))
-
-
-_AGAIN = 1_000_003
-"""Between the epochs of a data set and its repetitions within one, so that no two are alike."""
