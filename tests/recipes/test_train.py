@@ -128,6 +128,28 @@ def test_a_killed_run_of_several_tasks_ends_with_the_same_weights(several: dict[
         train.train(read_config(settings))
 
 
+def test_a_run_that_was_ended_after_its_last_step_only_measures(
+    several: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {**several, "data": several["data"][:1], "evaluation": several["evaluation"]["test"][:1],
+              "training": {"max_steps": 2, "learning_rate": 1e-2}}  # fmt: skip
+
+    def ended(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.base, "compared", ended)
+        with pytest.raises(KeyboardInterrupt):
+            train.train(parse(config))
+    best = SentenceTransformer(tmp_path / "model/training/checkpoints/checkpoint-2").encode(["red apple"])
+    said: list[str] = []
+    (row,) = train.train(parse(config), said.append)
+    assert row.task == "held"
+    assert "going on from checkpoint-2" in said
+    assert not [line for line in said if line.startswith("step ") and "loss" in line]
+    assert np.array_equal(SentenceTransformer(tmp_path / "model").encode(["red apple"]), best)
+
+
 class Stopped(Exception):
     """What a trainer that only is looked at ends with."""
 

@@ -131,7 +131,7 @@ def train(
     """Fine-tune a model.
 
     A settings file names model, data sets (each with a task or loss), evaluation data and training arguments; see
-    docs/training.md. With --data, options say it all. Beside a file, those from --epochs on go before what it says.
+    docs/multi-task.md. With --data, options say it all. Beside a file, those from --epochs on replace what it says.
 
     Training data with a text of the evaluation data are refused. The trained model is written with its card; training
     in its folder has log.csv and comparison.csv. Interrupted or killed, give the same command again: it goes on from

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -129,7 +131,8 @@ def train(config: TrainConfig, say: Say = lambda line: None) -> list[base.Compar
         trainer = _trainer(config, model, arguments, sets, losses, batches, base.RunLog(run.log, say))
         if run.checkpoint is not None:
             say(f"going on from {run.checkpoint.name}")
-        trainer.train(resume_from_checkpoint=str(run.checkpoint) if run.checkpoint else None)
+        with _quiet():
+            trainer.train(resume_from_checkpoint=str(run.checkpoint) if run.checkpoint else None)
         after = base.measured(model, sets.after)
         rows = base.compared(sets.before, before, after)
         _tell_card(model, config, trainer, sets.after, after)
@@ -240,6 +243,21 @@ def _trainer(
         for callback in [one for one in trainer.callback_handler.callbacks if type(one).__name__ == kind]:
             trainer.remove_callback(callback)
     return trainer
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let `transformers` not say that a resumed run has other arguments: it takes shares of the steps for numbers of steps.
+
+    `base.running` has compared them.
+    """
+    logger = logging.getLogger("transformers.trainer_utils")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _evaluator(task: Task) -> Any:
