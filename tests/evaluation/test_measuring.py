@@ -43,6 +43,7 @@ def test_each_task_has_its_evaluators_number() -> None:
     tasks = [
         measuring.retrieval(sets),
         measuring.similarity(pairs),
+        measuring.duplicates(PairSet("pairs", WORDS[:20], WORDS[20:], [float(i % 2) for i in range(20)])),
         measuring.triplets("three", WORDS[:10], WORDS[10:20], WORDS[20:30]),
         measuring.classification("classes", (WORDS[:20], labels), (WORDS[20:], labels)),
     ]

@@ -256,3 +256,48 @@ def test_a_sampler_of_the_users_own() -> None:
     sampler = Backwards(range(5), batch_size=2, drop_last=False, valid_label_columns=["label"], generator=None, seed=1)
     assert list(sampler) == [[4, 3], [2, 1], [0]]
     assert len(sampler) == 3
+
+
+# ---- by temperature ------------------------------------------------------------------------------------------------
+
+
+def of_temperature(sizes: list[int], temperature: float, **options: Any) -> Any:
+    sets = [table(text=[f"{i}.{row}" for row in range(size)]) for i, size in enumerate(sizes)]
+    samplers = [ours.DefaultBatchSampler(one, 2, False) for one in sets]
+    return ours.TemperatureBatchSampler(
+        torch.utils.data.ConcatDataset(sets), samplers, temperature=temperature, **options
+    )
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=5), st.floats(0.3, 1e6))
+def test_shares_are_of_the_size_to_the_power(sizes: list[int], temperature: float) -> None:
+    sampler = of_temperature(sizes, temperature)
+    batches = [(size + 1) // 2 for size in sizes]
+    weights = [(count / max(batches)) ** (1 / temperature) for count in batches]
+    shares = sampler.shares()
+    assert sum(shares) == len(sampler) == sum(batches)
+    for share, weight in zip(shares, weights, strict=True):
+        assert abs(share - sum(batches) * weight / sum(weights)) < 1 + 1e-6
+
+
+def test_a_large_set_is_seen_in_part_and_a_small_one_again() -> None:
+    sampler = of_temperature([40, 4], 1e9)
+    assert sampler.shares() == [11, 11]
+    first = list(sampler)
+    assert len(first) == len(sampler) == 22
+    drawn = [[row for batch in first for row in batch if (row >= 40) == small] for small in (False, True)]
+    assert len(set(drawn[0])) == len(drawn[0]) == 22  # a part, no row twice
+    assert set(Counter(drawn[1]).values()) <= {5, 6}  # all of it again and again
+    assert list(sampler) == first
+    sampler.set_epoch(1)
+    again = list(sampler)
+    assert {row for batch in again for row in batch if row < 40} != set(drawn[0])  # another part
+
+
+def test_temperature_1_is_proportional() -> None:
+    sampler = of_temperature([30, 10], 1)
+    assert sampler.shares() == [15, 5]
+    assert sorted(row for batch in sampler for row in batch) == list(range(40))
+    for wrong in (0, -1, float("nan")):
+        with pytest.raises(ValueError, match="temperature must be above 0"):
+            of_temperature([2], wrong)

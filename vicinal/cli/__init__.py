@@ -1,4 +1,4 @@
-"""The command line: `vicinal encode`, `search`, `similarity`, `info`, `pack`, `eval`, `tune`, `golden`,
+"""The command line: `vicinal encode`, `search`, `similarity`, `info`, `pack`, `eval`, `tune`, `golden`, `train`,
 `distil`, `augment`, `adapt`, `models`, `cache`, `index`.
 
 Commands import what they need when they run, so that `vicinal --help` loads no numerics.

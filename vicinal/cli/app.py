@@ -24,6 +24,7 @@ from vicinal.cli.info import info
 from vicinal.cli.pack import pack
 from vicinal.cli.search import search
 from vicinal.cli.similarity import similarity
+from vicinal.cli.train import train
 from vicinal.cli.tune import tune
 from vicinal.errors import VicinalError, VicinalWarning
 
@@ -105,7 +106,7 @@ def program(
     """
 
 
-for command in (encode, search, similarity, info, pack, golden, tune, augment):
+for command in (encode, search, similarity, info, pack, golden, tune, train, augment):
     app.command()(command)
 app.command("eval")(evaluate)
 app.add_typer(cache, name="cache")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def evaluate(
     model: Annotated[
         str,
-        typer.Argument(metavar="MODEL", help="Name or id on the hub, or a folder; with --plot, an evaluator's csv."),
+        typer.Argument(metavar="MODEL", help="Name or id on the hub, or a folder; with --plot, a csv file."),
     ],
     data: Annotated[
         str | None,
@@ -90,7 +90,8 @@ def evaluate(
             "--plot",
             metavar="FILE.png",
             show_default=False,
-            help="Draw the metrics of an evaluator's csv file over the training steps, and evaluate nothing.",
+            help="Draw the metrics of an evaluator's csv file, or of a run's log.csv, over the training steps, and "
+            "evaluate nothing.",
         ),
     ] = None,
     mteb: Annotated[
@@ -155,7 +156,7 @@ def evaluate(
 
 def _check_plot(data: str | None, against: str | None) -> None:
     if data is not None or against is not None:
-        raise typer.BadParameter("with --plot give an evaluator's csv file alone", param_hint="--plot")
+        raise typer.BadParameter("with --plot give a csv file alone", param_hint="--plot")
 
 
 class _Rows(Sequence[str]):

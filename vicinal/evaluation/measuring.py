@@ -11,6 +11,7 @@ import numpy as np
 from vicinal.errors import InvalidData
 from vicinal.evaluation import metrics as m
 from vicinal.evaluation.base import BaseEvaluator, EncodingEvaluator, check_lengths
+from vicinal.evaluation.binary_classification import BinaryClassificationEvaluator
 from vicinal.evaluation.embedding_similarity import EmbeddingSimilarityEvaluator
 from vicinal.evaluation.information_retrieval import InformationRetrievalEvaluator
 from vicinal.evaluation.resampling import (
@@ -23,6 +24,7 @@ from vicinal.evaluation.resampling import (
     statistic_difference,
     statistic_interval,
 )
+from vicinal.evaluation.similarities import names_for, pair_scores
 from vicinal.evaluation.triplet import TripletEvaluator
 
 if TYPE_CHECKING:
@@ -141,6 +143,33 @@ def similarity(
 
     texts = [*data.sentences1, *data.sentences2]
     return Task(data.name, f"{data.name}: {n:,} pairs", "spearman", measure, evaluator, texts)
+
+
+def duplicates(data: PairSet, prompt: str | None = None) -> Task:
+    """Pairs of score 1 (the same) or 0: average precision and the best accuracy of the model's similarity."""
+    labels, n = np.asarray(data.scores), len(data.scores)
+    evaluator = BinaryClassificationEvaluator(
+        data.sentences1,
+        data.sentences2,
+        data.scores,  # type: ignore[arg-type]  # 1.0 is 1
+        name=_plain(data.name),
+    )
+    _free_batches(evaluator, _with_prompt(prompt, None))
+
+    def measure(model: Any) -> Measured:
+        (name,) = names_for(model, ())
+        vectors = evaluator.embed_inputs(model, [*data.sentences1, *data.sentences2])
+        scores = np.asarray(pair_scores(name, vectors[:n], vectors[n:]))
+        return of_statistics(
+            {
+                "ap": lambda rows: m.average_precision(scores[rows], labels[rows]),
+                "accuracy": lambda rows: m.best_accuracy(scores[rows], labels[rows])[0],
+            },
+            n,
+        )
+
+    texts = [*data.sentences1, *data.sentences2]
+    return Task(data.name, f"{data.name}: {n:,} pairs", "ap", measure, evaluator, texts)
 
 
 def triplets(

@@ -1,4 +1,4 @@
-"""A picture of how metrics change over training, from the file that an evaluator wrote."""
+"""A picture of how metrics and losses change over training, from the file that an evaluator or a run's log wrote."""
 
 from __future__ import annotations
 
@@ -6,60 +6,100 @@ import csv
 import importlib
 import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 from vicinal.errors import InvalidData
 from vicinal.extras import require
 from vicinal.text.files import records
 
+_LOG = ["step", "epoch", "seconds", "name", "value"]
+_UNDRAWN = frozenset(("learning_rate", "grad_norm"))
+_FORMATS = (".png", ".svg", ".pdf")
 
-def read_curves(path: str | os.PathLike[str]) -> tuple[list[tuple[int, int]], dict[str, list[float]]]:
-    """Epoch and steps of each row, and the values of each metric.
+
+class Curve(NamedTuple):
+    """A metric over time; a point each."""
+
+    steps: list[float]
+    epochs: list[float]
+    values: list[float]
+
+
+def read_curves(path: str | os.PathLike[str]) -> dict[str, Curve]:
+    """The curve of each metric: of an evaluator's file (a row a time), or of a run's log.csv (a row a number).
 
     Raises:
-        InvalidData: the file is not one that an evaluator wrote, or has no row.
+        InvalidData: the file is neither, or has no row.
     """
     (_, header), *rows = [*records(path, ",", csv.QUOTE_MINIMAL)] or [("", [])]
-    if header[:2] != ["epoch", "steps"]:
+    log = header == _LOG
+    if header[:2] != ["epoch", "steps"] and not log:
         raise InvalidData(
-            f"{path} is no file of an evaluator: its first columns must be epoch and steps, not {header[:2]}"
+            f"{path} is no file of an evaluator, whose first columns are epoch and steps, nor a run's log.csv: it "
+            f"begins with {header[:2]}"
         )
     if not rows:
         raise InvalidData(f"{path} has no row yet: there is nothing to draw")
-    when: list[tuple[int, int]] = []
-    values: dict[str, list[float]] = {name: [] for name in header[2:]}
+    curves: dict[str, Curve] = {}
     for place, row in rows:
         try:
-            epoch, steps, *numbers = map(float, row)
-            when.append((int(epoch), int(steps)))
-            for name, number in zip(values, numbers, strict=True):
-                values[name].append(number)
+            if log:
+                step, epoch, _, *last = row
+                found = [last]
+            else:
+                epoch, step, *cells = row
+                found = [[name, cell] for name, cell in zip(header[2:], cells, strict=True)]
+            for name, cell in found:
+                point = (float(step), float(epoch), float(cell))
+                for values, number in zip(curves.setdefault(name, Curve([], [], [])), point, strict=True):
+                    values.append(number)
         except ValueError as error:
-            raise InvalidData(f"{place} must be {len(header)} numbers ({error})") from None
-    return when, values
+            raise InvalidData(f"{place} must be {len(header)} cells, with numbers ({error})") from None
+    return curves
+
+
+def check_picture(picture: str | os.PathLike[str]) -> None:
+    """See to it, before the work, that a picture can be drawn.
+
+    Raises:
+        MissingExtra: matplotlib is not installed. InvalidData: the name ends in none of .png, .svg, .pdf; or its folder
+            is not there.
+    """
+    at = Path(picture)
+    if at.suffix not in _FORMATS:
+        raise InvalidData(f"a picture must end in {', '.join(_FORMATS)}, not {at.name!r}")
+    if not at.parent.is_dir():
+        raise InvalidData(f"{at.parent} is no folder: make it first")
+    require("plot", f"drawing {picture}")
 
 
 def plot_curves(path: str | os.PathLike[str], picture: str | os.PathLike[str], metrics: Sequence[str] = ()) -> None:
-    """Draw the metrics of an evaluator's file over the training steps.
+    """Draw the metrics of an evaluator's file or a run's log over the training steps, losses in a panel of their own.
 
     Args:
         path: the file.
         picture: the file to write; its suffix names the format (.png, .svg, .pdf).
-        metrics: which to draw; none is all.
+        metrics: which to draw; none is all but the learning rate and the norm of the gradient.
 
     Raises:
-        MissingExtra: matplotlib is not installed. InvalidData: the file is not an evaluator's, or lacks a metric.
+        MissingExtra, InvalidData: see `check_picture`, `read_curves`; or the file lacks a metric.
     """
-    when, values = read_curves(path)
-    if unknown := [name for name in metrics if name not in values]:
-        raise InvalidData(f"{path} has no column {unknown[0]!r}; it has {', '.join(values)}")
-    require("plot", f"drawing {picture}")
-    figure = importlib.import_module("matplotlib.figure").Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    by_step = len({steps for _, steps in when}) > 1
-    for name in metrics or values:
-        axes.plot([steps if by_step else epoch for epoch, steps in when], values[name], marker="o", label=name)
-    axes.set_xlabel("step" if by_step else "epoch")
-    axes.set_title(os.path.basename(path).removesuffix("_results.csv"))
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    check_picture(picture)
+    curves = read_curves(path)
+    if unknown := [name for name in metrics if name not in curves]:
+        raise InvalidData(f"{path} has no {unknown[0]!r}; it has {', '.join(curves)}")
+    wanted = list(metrics) or [name for name in curves if name not in _UNDRAWN]
+    losses = [name for name in wanted if "loss" in name]
+    panels = [names for names in (losses, [name for name in wanted if name not in losses]) if names]
+    figure = importlib.import_module("matplotlib.figure").Figure(figsize=(8, 4 * len(panels) + 1), layout="constrained")
+    by_step = any(len({*curve.steps}) > 1 for curve in curves.values())
+    for axes, names in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
+        for name in names:
+            curve = curves[name]
+            axes.plot(curve.steps if by_step else curve.epochs, curve.values, marker="o", label=name)
+        axes.set_xlabel("step" if by_step else "epoch")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    figure.suptitle(os.path.basename(path).removesuffix(".csv").removesuffix("_results"))
     figure.savefig(picture, dpi=150)

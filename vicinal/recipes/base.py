@@ -195,7 +195,17 @@ class Run:
     """
 
     folder: Path
-    checkpoint: Path | None
+    checkpoint: Path | None = None
+
+    @classmethod
+    def of(cls, output: Path) -> Run:
+        """The run that makes the model in a folder."""
+        return cls(output / "training")
+
+    @property
+    def log(self) -> Path:
+        """Where `RunLog` writes."""
+        return self.folder / "log.csv"
 
     @property
     def checkpoints(self) -> Path:
@@ -221,7 +231,7 @@ def running(output: Path, settings: Mapping[str, Any]) -> Iterator[Run]:
         InvalidData: the folder holds a finished run, one with other settings, or something else. FolderBusy: another
             process runs there.
     """
-    folder = output / "training"
+    folder = Run.of(output).folder
     state = folder / "run.json"
     if output.exists() and not output.is_dir():
         raise InvalidData(f"{output} is a file: name a folder for the model")
@@ -241,7 +251,7 @@ def running(output: Path, settings: Mapping[str, Any]) -> Iterator[Run]:
                 )
         else:
             write_json(state, {"settings": settings, "done": False})
-        yield Run(folder, last_checkpoint(folder / "checkpoints"))
+        yield Run(folder, last_checkpoint(Run(folder).checkpoints))
 
 
 def _differing(known: Any, asked: Any, at: str = "") -> list[str]:

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterator, Sequence
 from enum import Enum
-from itertools import accumulate
+from itertools import accumulate, count
 from typing import Any
 
 import numpy as np
@@ -246,6 +246,20 @@ def hash_rows(batch: Any, omitted: set[str]) -> dict[str, list[list[int]]]:
     return {"hashes": [list(row) for row in zip(*columns, strict=True)]}
 
 
+def batches_of(kind: Any, dataset: Any, batch_size: int, drop_last: bool, **options: Any) -> Any:
+    """The sampler that a `BatchSamplers`, or a class or function, stands for; options as in `DefaultBatchSampler`."""
+    if not isinstance(kind, BatchSamplers):
+        return kind(dataset, batch_size=batch_size, drop_last=drop_last, **options)
+    if kind is BatchSamplers.NO_DUPLICATES_HASHED:
+        return NoDuplicatesBatchSampler(dataset, batch_size, drop_last, precompute_hashes=True, **options)
+    known = {
+        BatchSamplers.BATCH_SAMPLER: DefaultBatchSampler,
+        BatchSamplers.NO_DUPLICATES: NoDuplicatesBatchSampler,
+        BatchSamplers.GROUP_BY_LABEL: GroupByLabelBatchSampler,
+    }
+    return known[kind](dataset, batch_size, drop_last, **options)
+
+
 class MultiDatasetDefaultBatchSampler(SetEpochMixin, BatchSampler, ABC):  # type: ignore[misc]
     """Batches of several data sets, each by a sampler of its own. Derive from it for an order of your own.
 
@@ -319,6 +333,66 @@ class ProportionalBatchSampler(MultiDatasetDefaultBatchSampler):
             batch = next(running[i], None)
             if batch is not None:  # a user's sampler may have promised more than it gives
                 yield [row + offsets[i] for row in batch]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.batch_samplers))
+
+
+class TemperatureBatchSampler(MultiDatasetDefaultBatchSampler):
+    """As many batches as all data sets have, mixed at random, shared out by size to the power of 1 / temperature.
+
+    1 is proportional; the higher, the more even. Of a data set that gets fewer batches than it has, an epoch sees a
+    part, another part in the next epoch; one that gets more begins again, in another order.
+
+    Args:
+        dataset, batch_samplers, generator, seed: as in `MultiDatasetDefaultBatchSampler`.
+        temperature: above 0.
+
+    Source: Arivazhagan et al. 2019, "Massively multilingual neural machine translation in the wild", arXiv:1907.05019.
+    """
+
+    def __init__(self, *args: Any, temperature: float = 1.0, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if not temperature > 0:
+            raise ValueError(f"temperature must be above 0, not {temperature!r}")
+        self.temperature = temperature
+
+    def shares(self) -> list[int]:
+        """Batches of each data set in an epoch: together as many as all have, the largest remainders rounded up."""
+        sizes = np.array([len(sampler) for sampler in self.batch_samplers], np.float64)
+        if not sizes.any():
+            return [0] * len(sizes)
+        weights = (sizes / sizes.max()) ** (1 / self.temperature)  # 0 stays 0
+        exact = sizes.sum() * weights / weights.sum()
+        found = np.floor(exact).astype(int)
+        missing = int(sizes.sum()) - int(found.sum())
+        found[np.argsort(found - exact, kind="stable")[:missing]] += 1
+        return [int(share) for share in found]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        self.set_epoch(self.epoch)  # an iteration that was left may have set others
+        offsets = self._offsets()
+        turns = [i for i, share in enumerate(self.shares()) for _ in range(share)]
+        order = self._shuffled(len(turns), self._seeded())
+        running = [self._endless(sampler) for sampler in self.batch_samplers]
+        for turn in order:
+            i = turns[turn]
+            batch = next(running[i], None)
+            if batch is not None:
+                yield [row + offsets[i] for row in batch]
+        self.set_epoch(self.epoch)  # as `len` counts
+
+    def _endless(self, sampler: BatchSampler) -> Iterator[list[int]]:
+        """The batches of a data set again and again; where it can be told an epoch, each time in another order."""
+        for again in count():
+            if again and hasattr(sampler, "set_epoch"):
+                sampler.set_epoch(self.epoch + 1_000_003 * again)  # no two alike
+            empty = True
+            for batch in sampler:
+                empty = False
+                yield batch
+            if empty:
+                return
 
     def __len__(self) -> int:
         return sum(map(len, self.batch_samplers))

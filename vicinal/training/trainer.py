@@ -28,13 +28,10 @@ from vicinal.training.collator import DATASET, LABELS, SentenceTransformerDataCo
 from vicinal.training.data import Rows, Stream, as_sets, check
 from vicinal.training.model_card import ModelCardCallback
 from vicinal.training.samplers import (
-    BatchSamplers,
-    DefaultBatchSampler,
-    GroupByLabelBatchSampler,
     MultiDatasetBatchSamplers,
-    NoDuplicatesBatchSampler,
     ProportionalBatchSampler,
     RoundRobinBatchSampler,
+    batches_of,
 )
 
 _LOSS_WEIGHTS = "loss"
@@ -236,18 +233,8 @@ class SentenceTransformerTrainer(Trainer):
         seed: int = 0,
     ) -> Any:
         """How the rows of one data set become batches."""
-        kind = self.args.batch_sampler
         options = {"valid_label_columns": valid_label_columns, "generator": generator, "seed": seed}
-        if not isinstance(kind, BatchSamplers):
-            return kind(dataset, batch_size=batch_size, drop_last=drop_last, **options)
-        if kind is BatchSamplers.NO_DUPLICATES_HASHED:
-            return NoDuplicatesBatchSampler(dataset, batch_size, drop_last, precompute_hashes=True, **options)
-        known = {
-            BatchSamplers.BATCH_SAMPLER: DefaultBatchSampler,
-            BatchSamplers.NO_DUPLICATES: NoDuplicatesBatchSampler,
-            BatchSamplers.GROUP_BY_LABEL: GroupByLabelBatchSampler,
-        }
-        return known[kind](dataset, batch_size, drop_last, **options)
+        return batches_of(self.args.batch_sampler, dataset, batch_size, drop_last, **options)
 
     def get_multi_dataset_batch_sampler(
         self, dataset: Any, batch_samplers: list[Any], generator: Any = None, seed: int = 0
