@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from vicinal import networks
@@ -20,6 +21,7 @@ from vicinal.loading.other import other_network
 from vicinal.loading.save import write_module
 from vicinal.models.inputs import TokenModule
 from vicinal.models.module import Features, kept, older, opened
+from vicinal.models.packing import KINDS, NAME, Packing, packed_inputs, prepare, register
 from vicinal.models.vocabulary import Vocabulary
 from vicinal.text.tokens import ANY_SEGMENTS, TextTokenizer
 
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 _OLD = {"model_args": "model_kwargs", "tokenizer_args": "processor_kwargs", "tokenizer_kwargs": "processor_kwargs",
         "config_args": "config_kwargs", "cache_dir": "cache_folder"}  # fmt: skip
 _READ = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "inputs_embeds")
+
+
+register()
 
 
 class Transformer(TokenModule):
@@ -119,6 +124,8 @@ class Transformer(TokenModule):
         dtypes = [options.pop(key, None) for key in ("dtype", "torch_dtype")]
         dtype = next((dtype for dtype in dtypes if dtype not in (None, "auto")), "float32")
         self.model = auto_model(form.config, tensors, dtype, root=root, trust_remote_code=trusted, **options)
+        if self.model.config.model_type in KINDS:
+            prepare(self.model)
         self._vocabulary = Vocabulary(file, form.config)
         self._stated = dict(form.config)
 
@@ -151,11 +158,25 @@ class Transformer(TokenModule):
     def forward(self, features: Features, **options: Any) -> Features:
         """Adds token_embeddings (B, T, width), and all_layer_embeddings where the configuration asks for them."""
         given = {name: features[name] for name in self._arguments() if name in features}
+        packing = self._packing(given) if not options else None
+        if packing is not None:
+            config = self.model.config
+            given = packed_inputs(given, packing, config.model_type, config.pad_token_id)
         found = self.model(**given, **options, return_dict=True)
-        made: Features = {"token_embeddings": found[0]}
+        back = _same if packing is None else packing.unpack
+        made: Features = {"token_embeddings": back(found[0])}
         if getattr(self.model.config, "output_hidden_states", False):
-            made["all_layer_embeddings"] = found.hidden_states
+            made["all_layer_embeddings"] = tuple(back(states) for states in found.hidden_states)
         return kept(features, **made)
+
+    def _packing(self, given: Features) -> Packing | None:
+        """How to lay out a batch that a processor trains on; None where its network takes padded ones alone."""
+        mask = given.get("attention_mask")
+        if mask is None or not torch.is_grad_enabled() or mask.device.type != "cpu" or "inputs_embeds" in given:
+            return None
+        if self.model.config._attn_implementation != NAME or self.model._compiled_call_impl is not None:
+            return None
+        return Packing.of(mask)
 
     # ---- texts -------------------------------------------------------------------------------------------------
 
@@ -238,6 +259,10 @@ class Transformer(TokenModule):
         for name in ("init_defaults", "module_classes"):
             options.pop(name, None)
         return cls(model_name_or_path, subfolder=subfolder, **options)
+
+
+def _same(states: Any) -> Any:
+    return states
 
 
 def _only(task: str, backend: str, model_kwargs: Mapping[str, Any], processor: Mapping[str, Any]) -> None:
