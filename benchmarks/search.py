@@ -1,12 +1,16 @@
 """Search over many vectors: `vicinal.Index` beside FAISS and usearch used directly, and sentence-transformers' search.
 
 usage: python benchmarks/search.py [--sizes 10000 100000 1000000] [--rounds 7] [--real DATA] [--plot FILE.png]
-           [--model all-MiniLM-L6-v2] [--threads N] [--folder DIR]
+           [--graphs 100000] [--kind hnsw|ivf] [--model all-MiniLM-L6-v2] [--threads N] [--folder DIR]
 
 Vectors of 384 dimensions around cluster centres, as those of texts are; with --real DATA also those of the texts of
 DATA/corpus_en/part-0.tsv.gz, as many as the smallest size. All take turns in one process; medians of the rounds, of
 one query after another and of 100 at once. Recall@10 is against float64 brute force. What is not installed is left out,
 and said.
+
+What is compared is the search of vectors: numbers and scores of the nearest rows, as FAISS and usearch give them. A
+line with "hits" is the whole of `Index.search`: the same, and ids, texts and metadata read from SQLite and compared
+with their checksums. An HNSW graph of a million vectors takes minutes: beyond --graphs those of the peers are left out.
 """
 
 from __future__ import annotations
@@ -66,10 +70,11 @@ def true_neighbours(queries: Vectors, corpus: Vectors) -> NDArray[np.int64]:
     """By float64 brute force."""
     scores = np.empty((len(queries), len(corpus)))
     for start in range(0, len(corpus), 65536):
-        scores[:, start : start + 65536] = queries.astype(np.float64) @ corpus[start : start + 65536].T.astype(
-            np.float64
-        )
-    return np.argsort(-scores, axis=1, kind="stable")[:, :K]
+        part = slice(start, start + 65536)
+        scores[:, part] = queries.astype(np.float64) @ corpus[part].T.astype(np.float64)
+    last = np.partition(scores, -K, axis=1)[:, -K]
+    near = [np.flatnonzero(row >= least) for row, least in zip(scores, last, strict=True)]  # ties of the last too
+    return np.array([some[np.argsort(-row[some], kind="stable")[:K]] for row, some in zip(scores, near, strict=True)])
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
@@ -85,25 +90,45 @@ def has(module: str) -> bool:
     return True
 
 
-def of_vicinal(corpus: Vectors, model: SentenceTransformer, folder: Path, kind: str) -> tuple[Way, Index]:
-    """An index in a folder; building it is adding, committing and deriving."""
+def of_vicinal(corpus: Vectors, model: SentenceTransformer, folder: Path, kind: str | None) -> tuple[list[Way], Index]:
+    """An index in a folder, searched exactly and by its structure; building it is adding, committing and deriving."""
 
-    def build() -> Index:
-        index = Index.create(folder / kind, model, search=kind)  # type: ignore[arg-type]
-        for start in range(0, len(corpus), 50_000):
-            part = corpus[start : start + 50_000]
+    def add() -> Index:
+        index = Index.create(folder / "index", model, search=kind or "exact")  # type: ignore[arg-type]
+        for start in range(0, len(corpus), 250_000):
+            part = corpus[start : start + 250_000]
             ids = [str(i) for i in range(start, start + len(part))]
-            index.add([f"document {i}" for i in ids], ids, vectors=part)
-        index.optimize()
+            index.add([f"document {i}" for i in ids], ids, [{"n": int(i)} for i in ids], vectors=part)
         return index
 
-    index, spent = timed(build)
+    index, added = timed(add)
+    derived = timed(index.optimize)[1]
+    sizes = {path.name: path.stat().st_size for path in (folder / "index" / "derived").rglob("*") if path.is_file()}
+    graph = sum(size for name, size in sizes.items() if name.startswith("graph"))
+    vectors = sum(sizes.values()) - graph
+    print(
+        f"(index of {len(corpus):,}: adding and committing {added:.1f} s, deriving {derived:.1f} s; index.db "
+        f"{(folder / 'index' / 'index.db').stat().st_size / 1e6:.0f} MB)"
+    )
 
-    def search(queries: Vectors, k: int) -> NDArray[np.int64]:
-        return np.array([[int(hit.id) for hit in hits] for hits in index.search(queries, k)])
+    def near(exact: bool) -> Search:
+        def search(queries: Vectors, k: int) -> NDArray[np.int64]:
+            return index._searcher.nearest(queries, k, exact, index._same_space)[1] - 1  # chunks are numbered from 1
 
-    size = sum(path.stat().st_size for path in (folder / kind / "derived").rglob("*") if path.is_file())
-    return Way(f"vicinal {kind}", search, spent, size), index
+        return search
+
+    def hits(exact: bool) -> Search:
+        def search(queries: Vectors, k: int) -> NDArray[np.int64]:
+            return np.array([[int(hit.id) for hit in some] for some in index.search(queries, k, exact=exact)])
+
+        return search
+
+    ways = [Way("vicinal exact", near(True), added, vectors), Way("vicinal exact, hits", hits(True), added, vectors)]
+    if kind is not None:
+        both = added + derived
+        ways.append(Way(f"vicinal {kind}", near(False), both, vectors + graph))
+        ways.append(Way(f"vicinal {kind}, hits", hits(False), both, vectors + graph))
+    return ways, index
 
 
 def of_faiss(corpus: Vectors, kind: str) -> Way:
@@ -152,17 +177,20 @@ def of_sentence_transformers(corpus: Vectors) -> Way:
 def compare(name: str, corpus: Vectors, queries: Vectors, model: SentenceTransformer, args: Any) -> list[Way]:
     """All ways over one corpus, printed as a table."""
     folder = Path(tempfile.mkdtemp(dir=args.folder))
+    few = len(corpus) <= args.graphs
     try:
-        exact, first = of_vicinal(corpus, model, folder, "exact")
-        ways, opened = [exact], [first]
-        if has("faiss"):
+        kind = args.kind if has("faiss") else None
+        if kind is not None:
             import faiss
 
             faiss.omp_set_num_threads(args.threads)
-            graph, second = of_vicinal(corpus, model, folder, "hnsw")
-            ways += [graph, of_faiss(corpus, "flat"), of_faiss(corpus, "hnsw")]
-            opened.append(second)
-        if has("usearch"):
+        ways, index = of_vicinal(corpus, model, folder, kind)
+        exact = ways[0]
+        if kind is not None:
+            ways.append(of_faiss(corpus, "flat"))
+            if few:
+                ways.append(of_faiss(corpus, "hnsw"))
+        if few and has("usearch"):
             ways.append(of_usearch(corpus, args.threads))
         if has("sentence_transformers"):
             ways.append(of_sentence_transformers(corpus))
@@ -175,27 +203,34 @@ def compare(name: str, corpus: Vectors, queries: Vectors, model: SentenceTransfo
                 way.batch.append(timed(lambda way=way: way.search(queries, K))[1] / len(queries))
                 one = timed(lambda way=way: [way.search(query[None], K) for query in queries[:SINGLE]])[1]
                 way.single.append(one / SINGLE)
-        for index in opened:
-            index.close()
-        cold, spent = timed(lambda: Index.open(folder / "exact", model).search(queries[0], K))
-        assert len(cold) == K
+        index.close()
+        again, spent = timed(lambda: Index.open(folder / "index", model).search(queries[0], K))
+        assert len(again) == K
     finally:
         shutil.rmtree(folder)
     flat = next((way for way in ways if way.name == "FAISS flat"), exact)
     print(
         f"\n{name}: {len(corpus):,} vectors of {corpus.shape[1]} dimensions; opened and first query in {spent:.2f} s\n"
     )
-    print("| | one query, ms | batch, ms each | speed to FAISS flat, one, batch (min-max) | recall@10 | build s | MB |")
-    print("|---|---|---|---|---|---|---|")
+    print("| | one query, ms | batch, ms each | speed to FAISS flat: one | batch | recall@10 | build s | MB |")
+    print("|---|---|---|---|---|---|---|---|")
     for way in ways:
-        ratios = [b / a for a, b in zip(way.batch, flat.batch, strict=True)]
         one, many = statistics.median(way.single), statistics.median(way.batch)
         print(
-            f"| {way.name} | {one * 1e3:.3f} | {many * 1e3:.3f} | {statistics.median(flat.single) / one:.2f} / "
-            f"{statistics.median(flat.batch) / many:.2f} ({min(ratios):.2f}-{max(ratios):.2f}) | {way.recall:.3f} | "
-            f"{way.build:.1f} | {way.memory / 1e6:.0f} |"
+            f"| {way.name} | {one * 1e3:.3f} | {many * 1e3:.3f} | {ratios(flat.single, way.single)} | "
+            f"{ratios(flat.batch, way.batch)} | {way.recall:.3f} | {way.build:.1f} | {way.memory / 1e6:.0f} |"
         )
+    for way in ways:
+        if way.name in ("vicinal hnsw", "vicinal ivf"):
+            print(f"\n{way.name} to vicinal exact: {ratios(exact.single, way.single)} one query at a time, "
+                  f"{ratios(exact.batch, way.batch)} in batches")  # fmt: skip
     return ways
+
+
+def ratios(slow: list[float], fast: list[float]) -> str:
+    """Of the medians, and the least and the greatest of a round."""
+    each = [a / b for a, b in zip(slow, fast, strict=True)]
+    return f"{statistics.median(slow) / statistics.median(fast):.2f} ({min(each):.2f}-{max(each):.2f})"
 
 
 def plot(path: Path, curves: dict[int, list[Way]]) -> None:
@@ -223,6 +258,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--real", type=Path)
     parser.add_argument("--plot", type=Path)
+    parser.add_argument("--graphs", type=int, default=100_000, help="vectors up to which peers build HNSW graphs")
+    parser.add_argument("--kind", default="hnsw", choices=["hnsw", "ivf"], help="of vicinal's structure")
     parser.add_argument("--model", default="all-MiniLM-L6-v2")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--folder", type=Path, help="where indexes are made; the system's temporary folder without it")

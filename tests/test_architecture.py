@@ -15,6 +15,7 @@ ROOT = Path(vicinal.__file__).parent
 
 LAYERS = (
     ("cli",),
+    ("recipes",),
     ("retrieval", "tuning", "exporting", "store", "evaluation", "cross_encoder.evaluation", "training", "datasets",
      "readers"),
     ("losses", "cross_encoder.losses"),

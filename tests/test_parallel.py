@@ -124,7 +124,7 @@ def test_a_killed_worker_ends_the_call(model: SentenceTransformer, seed: int) ->
     timer = threading.Timer(draw.uniform(0, 0.5), os.kill, (draw.choice(workers), signal.SIGKILL))
     begin = time.monotonic()
     timer.start()
-    with pytest.raises(WorkerDied, match="a process of the pool ended before it gave its vectors"):
+    with pytest.raises(WorkerDied, match="a process of the pool ended before it gave its results"):
         model.encode(texts, pool=pool, chunk_size=20, truncation="ignore")
     assert time.monotonic() - begin < 10
     assert children() <= before

@@ -359,6 +359,10 @@ class Model(TorchForm):
             "_spaces": {},
         }  # the tensors travel with the pickle: no file speaks for them
 
+    @property
+    def _size(self) -> str:
+        return f"dims={self.get_embedding_dimension()}"
+
     def __repr__(self) -> str:
         self._settle()
         modules = "".join(
@@ -370,7 +374,7 @@ class Model(TorchForm):
         return (
             f"{type(self).__name__}({self.name!r} from {self._located.source}, backend={self.backend!r}, "
             f"dtype={self.dtype!r}, device={str(self.device)!r}, threads={self._engine.choice.threads}, "
-            f"dims={self.get_embedding_dimension()}, max_seq_length={limit}){modules}"
+            f"{self._size}, max_seq_length={limit}){modules}"
         )
 
 

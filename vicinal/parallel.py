@@ -1,8 +1,9 @@
-"""Encoding in several processes, and beside an event loop."""
+"""Encoding and scoring in several processes, and encoding beside an event loop."""
 
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import io
 import multiprocessing
@@ -30,7 +31,7 @@ from vicinal.loading.weights import Tensor, read_safetensors
 from vicinal.text.tokens import HalfCharacter, Text
 
 if TYPE_CHECKING:
-    from vicinal.sentence_transformer import SentenceTransformer
+    from vicinal.model import Model
 
 _MOST = 5000
 """Texts of a chunk where the caller does not say; a worker has some ten of them, so that none idles at the end."""
@@ -47,12 +48,13 @@ class WorkerPool:
         Unavailable: a device is not to be had here.
     """
 
-    def __init__(self, model: SentenceTransformer, devices: Sequence[str]) -> None:
+    def __init__(self, model: Model, devices: Sequence[str]) -> None:
         if not devices:
             raise ValueError("a pool needs at least one device")
         for device in devices:
             arguments.same_device(device, "cpu")
         self.devices = tuple(devices)
+        self.fingerprint = model.fingerprint
         threads = max(1, model._engine.choice.threads // len(devices))
         context = multiprocessing.get_context("spawn")  # a fork would have the threads' locks without the threads
         self._executor = ProcessPoolExecutor(len(devices), context, _begin, (_pickled(model, threads),))
@@ -74,8 +76,14 @@ class WorkerPool:
         truncation: str,
         progress: bool | None,
         chunk_size: int | None,
+        before: int = 0,
+        cached: bool = True,
     ) -> None:
-        """Compute the vectors of texts into the rows of an array, chunk by chunk.
+        """Compute the vectors of texts, or the scores of pairs, into the rows of an array, chunk by chunk.
+
+        Args:
+            before: texts that came earlier, for messages.
+            cached: whether the workers ask the model's cache.
 
         Raises:
             WorkerDied: a process ended; what it was given is not computed.
@@ -87,7 +95,7 @@ class WorkerPool:
             with self._told():
                 for start in range(0, len(texts), size):
                     part = texts[start : start + size]
-                    task = _Task(part, job, vectors.shape[1], normalize, truncation, start)
+                    task = _Task(part, job, vectors.shape[1], normalize, truncation, before + start, cached)
                     pending.append((start, self._executor.submit(_fill, task)))
                 said: dict[tuple[type[Warning], str], None] = {}
                 for start, future in pending:
@@ -114,7 +122,7 @@ class WorkerPool:
         except BrokenProcessPool as error:
             self.close()
             raise WorkerDied(
-                "a process of the pool ended before it gave its vectors (killed, or out of memory?): nothing of this "
+                "a process of the pool ended before it gave its results (killed, or out of memory?): nothing of this "
                 "call is lost but its time; start another pool"
             ) from error
 
@@ -130,23 +138,27 @@ class WorkerPool:
         self.close()
 
 
-class Parallel:
-    """What a model has for several processes and for event loops."""
+class Pooled:
+    """What a model has for several processes."""
 
     def start_multi_process_pool(self, target_devices: Sequence[str] | None = None) -> WorkerPool:
-        """Start processes that encode: `encode(..., pool=pool)`.
+        """Start processes that compute: `encode(..., pool=pool)`, `predict(..., pool=pool)`.
 
         Args:
             target_devices: a process for each, such as `["cpu", "cpu"]`; None is one for every four processors.
         """
         if target_devices is None:
             target_devices = ["cpu"] * max(1, available_threads() // 4)
-        return WorkerPool(self, target_devices)  # type: ignore[arg-type]  # mixed into SentenceTransformer
+        return WorkerPool(self, target_devices)  # type: ignore[arg-type]  # mixed into models
 
     @staticmethod
     def stop_multi_process_pool(pool: WorkerPool) -> None:
         """End the processes of a pool."""
         pool.close()
+
+
+class Parallel(Pooled):
+    """What a model of vectors has for several processes and for event loops."""
 
     def encode_multi_process(self, sentences: Any, pool: WorkerPool, *more: Any, **options: Any) -> Any:
         """The older spelling of `encode(sentences, ..., pool=pool)`."""
@@ -197,7 +209,7 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
-def _pickled(model: SentenceTransformer, threads: int) -> bytes:
+def _pickled(model: Model, threads: int) -> bytes:
     file = io.BytesIO()
     _Pickler(file, threads).dump(model)
     return file.getvalue()
@@ -226,6 +238,7 @@ class _Task:
     normalize: bool
     truncation: str
     before: int
+    cached: bool
 
 
 @dataclass(frozen=True)
@@ -247,8 +260,16 @@ def _begin(payload: bytes) -> None:
 
 
 @functools.cache
-def _model() -> SentenceTransformer:
-    found: SentenceTransformer = pickle.loads(_payload)
+def _model() -> Any:
+    found = pickle.loads(_payload)
+    return found
+
+
+@functools.cache
+def _plain() -> Any:
+    """The model without its cache."""
+    found = copy.copy(_model())
+    found._cache = None
     return found
 
 
@@ -261,9 +282,8 @@ def _fill(task: _Task) -> _Filled:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
-            _model()._fill(
-                vectors, task.texts, task.job, task.normalize, task.truncation, False, task.before  # type: ignore[arg-type]
-            )  # fmt: skip
+            model = _model() if task.cached else _plain()
+            model._fill(vectors, task.texts, task.job, task.normalize, task.truncation, False, task.before)
         except HalfCharacter as error:
             raise report.half_character(error.text, task.texts, task.before) from None
     return _Filled(vectors, tuple((w.category, str(w.message)) for w in said))

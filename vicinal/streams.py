@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,14 @@ from vicinal import arguments, report
 from vicinal.arguments import Truncation
 from vicinal.backends.base import Bounds
 from vicinal.engine import Job, portions, prompt_length
+from vicinal.parallel import checked_pool
 from vicinal.text.inputs import resolve_prompt, stream
 from vicinal.text.tokens import HalfCharacter, Text
 
 if TYPE_CHECKING:
     from vicinal.engine import Engine
     from vicinal.loading.spec import Spec
+    from vicinal.parallel import WorkerPool
     from vicinal.store.vectors.formats import Format
     from vicinal.store.vectors.reading import ShardedVectors
 
@@ -102,6 +104,8 @@ class Streams:
         shard_rows: int = 16384,
         source: Any = None,
         show_progress_bar: bool | None = None,
+        pool: WorkerPool | None = None,
+        device: str | Sequence[str] | None = None,
     ) -> ShardedVectors:
         """Write the vectors of texts into a folder, shard by shard, in constant memory.
 
@@ -120,6 +124,8 @@ class Streams:
                 memory at once.
             source: what the texts are, for the manifest; anything that JSON can hold.
             show_progress_bar: None shows one while the logger "vicinal" is at INFO or DEBUG.
+            pool: processes of `start_multi_process_pool` that compute a shard together, in the same batches.
+            device: "cpu"; a list of devices starts a process for each, for this call.
 
         Returns:
             The vectors, as `load_vectors` reads them.
@@ -140,16 +146,26 @@ class Streams:
         from vicinal.store.vectors.reading import load_vectors
         from vicinal.store.vectors.writing import write_vectors
 
+        if isinstance(device, (list, tuple)):
+            own = self.start_multi_process_pool(device)  # type: ignore[attr-defined]  # SentenceTransformer's
+            with own:
+                return self.encode_to(
+                    path, texts, prompt_name, prompt, task=task, normalize_embeddings=normalize_embeddings,
+                    truncate_dim=truncate_dim, batch_size=batch_size, batch_tokens=batch_tokens, truncation=truncation,
+                    format=format, shard_rows=shard_rows, source=source, show_progress_bar=show_progress_bar, pool=own,
+                )  # fmt: skip
+        if device is not None:
+            arguments.same_device(device, self.device)  # type: ignore[attr-defined]
         encoding = Encoding(
             self, prompt_name, prompt, task, normalize_embeddings, truncate_dim, batch_size,  # type: ignore[arg-type]
-            batch_tokens, truncation, format, shard_rows,
+            batch_tokens, truncation, format, shard_rows, None if pool is None else checked_pool(pool),
         )  # fmt: skip
         total = len(texts) if isinstance(texts, Sized) else None
         bar = report.bar(total) if report.shown(show_progress_bar) else None
         try:
             drawn = stream(texts, "", 1024)
             done = (lambda texts: None) if bar is None else bar.update
-            write_vectors(Path(path), drawn, encoding.settings, encoding, source, done)
+            write_vectors(Path(path), drawn, encoding.settings, encoding, source, done, encoding.at_once)
         finally:
             if bar is not None:
                 bar.close()

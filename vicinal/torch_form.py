@@ -11,6 +11,7 @@ import copy
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,7 +115,7 @@ class TorchForm:
             require("transformers", "a model's torch modules")
             from vicinal.torch_engine import TorchEngine
 
-            parts = self._engine.saved_parts()
+            parts = replace(self._engine.saved_parts(), spec=self._spec)  # as it was set since it was loaded
             choice = Choice("torch", "float32", self._engine.choice.threads)
             self._torch = TorchEngine(parts, choice)
             self._seen = self._torch.module.version()

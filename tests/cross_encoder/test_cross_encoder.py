@@ -21,6 +21,7 @@ from vicinal.errors import (
     NonFiniteEmbedding,
     TextTooLong,
     TruncationWarning,
+    Unavailable,
     UnsupportedModel,
 )
 
@@ -35,7 +36,7 @@ def model(classifier: Make) -> CrossEncoder:
 
 
 @quiet
-@pytest.mark.parametrize("backend", ["openvino", "onnx", "numpy"])
+@pytest.mark.parametrize("backend", ["openvino", "onnx", "numpy", "torch"])
 @pytest.mark.parametrize("labels", [1, 3])
 def test_scores_equal_the_peers(classifier: Make, peer: Any, pairs: Pairs, backend: str, labels: int) -> None:
     folder = classifier(labels)
@@ -293,3 +294,36 @@ def test_copies(classifier: Make, model: CrossEncoder) -> None:
     np.testing.assert_array_equal(copy.deepcopy(model).predict([("red", "law")]), wanted)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict([("red", "law")]), wanted)
     assert "Classifier(architecture='bert', labels=1)" in repr(model)
+
+
+def test_several_processes(classifier: Make, pairs: Pairs) -> None:
+    """The same scores, messages and errors as in one, whatever the activation."""
+    model = CrossEncoder(classifier(3), dtype="float32", threads=1, activation_fn=lambda scores: scores / 2)
+    with pytest.warns(TruncationWarning) as said:
+        wanted = model.predict(pairs)
+    with model.start_multi_process_pool(["cpu"]) as pool:
+        with pytest.warns(TruncationWarning, match="row 3") as told:
+            np.testing.assert_allclose(model.predict(pairs, pool=pool, chunk_size=len(pairs)), wanted, atol=3e-5)
+        assert str(told[0].message) == str(said[0].message)
+        options: dict[str, Any] = {"truncation": "ignore", "pool": pool}
+        for chunk_size in (1, 7, None):
+            np.testing.assert_allclose(model.predict(pairs, chunk_size=chunk_size, **options), wanted, atol=3e-5)
+        soft = model.predict(pairs, apply_softmax=True, activation_fn="Identity", **options)
+        np.testing.assert_allclose(soft.sum(1), 1, atol=1e-6)
+        assert model.predict([], **options).shape == (0, 3)
+        assert model.predict(pairs[0], **options).shape == (3,)
+        rows = [("red", "law")] * 6 + [("tax " * 40, "law")]
+        for chunk_size in (1, 5):
+            with pytest.raises(TextTooLong, match="row 6"):
+                model.predict(rows, pool=pool, truncation="error", chunk_size=chunk_size)
+        with pytest.raises(InvalidInput, match="row 1 holds half of a surrogate pair"):
+            model.predict([("a", "b"), ("a", "bro\ud800ken")], pool=pool, chunk_size=1)
+    with pytest.raises(InvalidInput, match="pool must come from start_multi_process_pool"):
+        model.predict(pairs, pool={})
+    with pytest.raises(Unavailable, match="cuda"):
+        model.predict(pairs, device=["cuda"])
+    single = CrossEncoder(classifier(), dtype="float32", threads=1)
+    documents = [document for _, document in pairs]
+    ranked = single.rank("red", documents, device=["cpu"], truncation="ignore")
+    alone = single.rank("red", documents, truncation="ignore")
+    assert [row["corpus_id"] for row in ranked] == [row["corpus_id"] for row in alone]

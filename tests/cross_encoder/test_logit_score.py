@@ -141,7 +141,7 @@ def alike(folder: Path, pairs: Pairs, **options: Any) -> tuple[CrossEncoder, Any
 
     theirs = peer(folder, **options)
     wanted = theirs.predict(pairs, batch_size=7, activation_fn=torch.nn.Identity())
-    for backend in ("numpy", "openvino", "onnx"):
+    for backend in ("torch", "numpy", "openvino", "onnx"):
         found = ours(folder, backend, **options)
         near(found.predict(pairs, activation_fn=identity, truncation="ignore"), wanted)
     features = theirs.preprocess(pairs, prompt=theirs.prompts.get(theirs.default_prompt_name or ""))
@@ -246,6 +246,46 @@ def test_saved_folders_travel_both_ways(tmp_path: Path, tokenizer: Tokenizer, te
         assert again.fingerprint == found.fingerprint
         peer(tmp_path / name).save_pretrained(str(tmp_path / f"{name}-theirs"))
         near(ours(tmp_path / f"{name}-theirs").predict(texts, truncation="ignore"), wanted)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_it_can_be_trained(tmp_path: Path, tokenizer: Tokenizer, texts: Pairs, tied: bool) -> None:
+    """Logits and gradients are those of the whole network; what was learned is in the fast form and in the folder."""
+    import torch
+
+    from vicinal.cross_encoder.losses import BinaryCrossEntropyLoss
+
+    folder = reranker(tmp_path / "m", tokenizer, tie_word_embeddings=tied)
+    model, theirs = ours(folder), peer(folder)
+    before = model.predict(texts, truncation="ignore")
+    module = model.trainable()
+    prompt = model.prompts["law"]
+    features = module.preprocess(texts, prompt=prompt)
+    assert module.num_labels == 1
+    wanted = theirs(theirs.preprocess(texts, prompt=prompt))["scores"]
+    scores = module(features)["scores"]
+    near(scores.detach().numpy(), wanted.detach().numpy())
+    for found in (scores, wanted):
+        found.sum().backward()
+    network = theirs[0].auto_model
+    for name, parameter in module[0].auto_model.named_parameters():
+        near(parameter.grad.numpy(), network.get_parameter(name).grad.numpy())
+
+    loss = BinaryCrossEntropyLoss(model)
+    columns = [list(column) for column in zip(*texts[:6], strict=True)]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    optimizer.zero_grad()
+    loss(columns, torch.ones(6)).backward()
+    optimizer.step()
+    trained = model.predict(texts, truncation="ignore")
+    assert model.backend == "torch"
+    assert np.abs(trained - before).max() > 1e-3
+    model.refresh()
+    assert model.backend == "openvino"
+    near(model.predict(texts, truncation="ignore"), trained)
+    model.save(tmp_path / "saved")
+    near(ours(tmp_path / "saved").predict(texts, truncation="ignore"), trained)
+    near(peer(tmp_path / "saved").predict(texts), trained)
 
 
 def test_another_template_is_another_model(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -371,7 +411,9 @@ def test_vectors_of_chats(tmp_path: Path, tokenizer: Tokenizer) -> None:
     model.save(tmp_path / "saved")
     assert SentenceTransformer(tmp_path / "saved", dtype="float32").tokenize(["yes"])["input_ids"].shape == (1, 1)
     write_json(tmp_path / "saved/sentence_bert_config.json", {"modality_config": {"text": LOGITS, "message": LOGITS}})
-    with pytest.raises(UnsupportedModel, match=r"reads texts in a chat .modality_config., which is not handled here"):
+    with pytest.raises(
+        UnsupportedModel, match=r"reads texts in a chat .modality_config., which is handled here only for"
+    ):
         SentenceTransformer(tmp_path / "saved")
 
 
@@ -423,6 +465,7 @@ def test_a_classification_head_in_a_chat(tmp_path: Path, tokenizer: Tokenizer, t
     save_file(made, folder / "model.safetensors", metadata={"format": "pt"})
     found, wanted = ours(folder), peer(folder)
     near(found.predict(texts, truncation="ignore"), wanted.predict(texts))
+    near(ours(folder, "torch").predict(texts, truncation="ignore"), wanted.predict(texts))
     found.save(tmp_path / "saved")
     near(peer(tmp_path / "saved").predict(texts), wanted.predict(texts))
     near(ours(tmp_path / "saved").predict(texts, truncation="ignore"), wanted.predict(texts))

@@ -50,13 +50,16 @@ def test_no_model_that_loads_is_refused(case: dict[str, Any], tiny_folder: Calla
         ({"config.json": b'{"model_type": "mpnet", "relative_attention_num_buckets": 64}'}, "relative_attention_num"),
         ({"config_sentence_transformers.json": b'{"model_type": "SparseEncoder"}'}, "it is a SparseEncoder"),
         ({"modules.json": json.dumps([{"path": "", "type": "sentence_transformers.models.LSTM"}]).encode()}, "LSTM"),
+        ({"sentence_bert_config.json": b'{"transformer_task": "fill-mask"}'}, "transformer_task 'fill-mask'"),
+        ({"sentence_bert_config.json": b'{"modality_config": {"message": {}}}'}, "in a chat"),
     ],
 )
 def test_refused_after_its_configuration_before_its_weights(hub: Hub, files: dict[str, bytes], text: str) -> None:
     hub.repositories[NAME].commit(model_files() | files)
     with pytest.raises(UnsupportedModel, match=f"{NAME} at .*: .*{text}.*; it runs in sentence-transformers"):
         SentenceTransformer(NAME, token=False)
-    assert set(hub.fetched()) <= {"modules.json", "config_sentence_transformers.json", "config.json"}
+    small = {"modules.json", "config_sentence_transformers.json", "config.json", "sentence_bert_config.json"}
+    assert set(hub.fetched()) <= small
 
 
 def test_code_of_its_own_is_refused_before_its_weights(hub: Hub) -> None:

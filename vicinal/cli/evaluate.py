@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,9 +18,8 @@ from vicinal.cli.mteb import evaluate_on_mteb
 from vicinal.cli.rows import NoQuotes
 
 if TYPE_CHECKING:
-    from vicinal.evaluation.files import PairSet, RetrievalSet
-    from vicinal.evaluation.resampling import Difference, Interval
-    from vicinal.sentence_transformer import SentenceTransformer
+    from vicinal.evaluation.measuring import Measured, Task
+    from vicinal.evaluation.resampling import Interval
 
 
 def evaluate(
@@ -140,16 +139,17 @@ def evaluate(
         raise typer.BadParameter("results are written with --mteb alone", param_hint="--output")
     if data is None:
         raise typer.BadParameter("say what to evaluate on: vicinal eval MODEL DATA", param_hint="DATA")
+    options = {"truncation": truncation.value}
     if os.path.isdir(data):
-        task = _retrieval(data, split, query_prompt, document_prompt)
+        task = _retrieval(data, split, (query_prompt, document_prompt), options)
     else:
-        task = _pairs(data, columns, not no_quotes)
+        task = _pairs(data, columns, not no_quotes, options)
     names = [model] if against is None else [model, against]
     found = []
     for name in names:
         with terminal.naming(_Rows()):
             loaded = o.ModelOptions(name, dtype, backend, threads, truncate_dim).load()
-            found.append(task.measure(loaded, {"truncation": truncation.value}))
+            found.append(task.measure(loaded))
     _show(Result(task.described, names, found), as_json)
 
 
@@ -169,29 +169,6 @@ class _Rows(Sequence[str]):
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One model's metrics, and how they compare with another's.
-
-    Attributes:
-        metrics: by name, with their intervals.
-        minus: given another model's `Measured`, the difference of each metric from it.
-        raw: what `minus` reads of the other.
-    """
-
-    metrics: Mapping[str, Interval]
-    minus: Callable[[Measured], Mapping[str, Difference]]
-    raw: Any
-
-
-@dataclass(frozen=True)
-class Task:
-    """What models are measured on."""
-
-    described: str
-    measure: Callable[[SentenceTransformer, Mapping[str, Any]], Measured]
-
-
-@dataclass(frozen=True)
 class Result:
     """What was found of one model or two."""
 
@@ -200,74 +177,23 @@ class Result:
     found: list[Measured]
 
 
-def _retrieval(folder: str, split: str | None, query_prompt: str | None, document_prompt: str | None) -> Task:
+def _retrieval(
+    folder: str, split: str | None, prompts: tuple[str | None, str | None], options: Mapping[str, Any]
+) -> Task:
+    from vicinal.evaluation import measuring
     from vicinal.evaluation.files import read_beir
 
-    data = read_beir(folder, split)
-    described = f"{data.name}: {len(data.relevant):,} queries, {len(data.corpus):,} documents"
-    prompts = {"query_prompt": query_prompt, "corpus_prompt": document_prompt}
-    return Task(described, lambda model, options: _found_documents(model, options, data, prompts))
+    return measuring.retrieval(read_beir(folder, split), *prompts, options, show_progress_bar=sys.stderr.isatty())
 
 
-def _found_documents(
-    model: SentenceTransformer, options: Mapping[str, Any], data: RetrievalSet, prompts: Mapping[str, str | None]
-) -> Measured:
-    from vicinal.evaluation import InformationRetrievalEvaluator
-    from vicinal.evaluation.resampling import mean_difference, mean_interval
-
-    evaluator = InformationRetrievalEvaluator(
-        data.queries,
-        data.corpus,
-        data.relevant,
-        show_progress_bar=sys.stderr.isatty(),
-        query_prompt=prompts["query_prompt"],
-        corpus_prompt=prompts["corpus_prompt"],
-    )
-    evaluator.encode_options = {"batch_size": None, **options}  # batches as suit the backend
-    (ranking,) = evaluator.rank(model).values()
-    values = {f"{metric}@{k}": numbers for (metric, k), numbers in evaluator.query_metrics(ranking).items()}
-
-    def minus(other: Measured) -> Mapping[str, Difference]:
-        return {name: mean_difference(numbers, other.raw[name]) for name, numbers in values.items()}
-
-    return Measured({name: mean_interval(numbers) for name, numbers in values.items()}, minus, values)
-
-
-def _pairs(path: str, columns: str | None, quotes: bool) -> Task:
+def _pairs(path: str, columns: str | None, quotes: bool, options: Mapping[str, Any]) -> Task:
+    from vicinal.evaluation import measuring
     from vicinal.evaluation.files import read_pairs
 
     names = None if columns is None else columns.split(",")
     if names is not None and len(names) != 3:
         raise typer.BadParameter(f"three columns are needed, A,B,SCORE, not {columns!r}", param_hint="--columns")
-    data = read_pairs(path, names, quotes)
-    return Task(f"{data.name}: {len(data.scores):,} pairs", lambda model, options: _scored_pairs(model, options, data))
-
-
-def _scored_pairs(model: SentenceTransformer, options: Mapping[str, Any], data: PairSet) -> Measured:
-    import numpy as np
-
-    from vicinal.evaluation import EmbeddingSimilarityEvaluator
-    from vicinal.evaluation import metrics as m
-    from vicinal.evaluation.resampling import Statistic, statistic_difference, statistic_interval
-
-    evaluator = EmbeddingSimilarityEvaluator(
-        data.sentences1,
-        data.sentences2,
-        data.scores,
-        show_progress_bar=sys.stderr.isatty(),
-    )
-    evaluator.encode_options = {"batch_size": None, **options}  # batches as suit the backend
-    (predicted,) = evaluator.predicted_scores(model).values()
-    gold, n = np.asarray(data.scores), len(data.scores)
-    statistics: dict[str, Statistic] = {
-        "spearman": lambda rows: m.spearman(gold[rows], predicted[rows]),
-        "pearson": lambda rows: m.pearson(gold[rows], predicted[rows]),
-    }
-
-    def minus(other: Measured) -> Mapping[str, Difference]:
-        return {name: statistic_difference(of, other.raw[name], n) for name, of in statistics.items()}
-
-    return Measured({name: statistic_interval(of, n) for name, of in statistics.items()}, minus, statistics)
+    return measuring.similarity(read_pairs(path, names, quotes), None, options, show_progress_bar=sys.stderr.isatty())
 
 
 def _show(result: Result, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -16,15 +17,17 @@ from vicinal.backends import choose, torch_runs
 from vicinal.backends.base import Bounds
 from vicinal.cards import CrossEncoderModelCardData
 from vicinal.cross_encoder import activations
+from vicinal.cross_encoder.fitting import VECTORS_ALONE, Fitting, OfVectorsAlone, refusal
 from vicinal.cross_encoder.inputs import older_arguments, read_documents, read_pairs
 from vicinal.engine import Job
-from vicinal.errors import NonFiniteEmbedding, TruncationWarning, Unavailable
+from vicinal.errors import NonFiniteEmbedding, TruncationWarning
 from vicinal.extras import require
 from vicinal.loading.classifier import read_classifier
 from vicinal.loading.modules import with_prompts
 from vicinal.loading.opening import open_model
 from vicinal.loading.spec import Route
 from vicinal.model import Model
+from vicinal.parallel import Pooled, WorkerPool, checked_pool
 from vicinal.text.chat import rendered
 from vicinal.text.chat import tail as chat_tail
 from vicinal.text.inputs import prompted, resolve_prompt
@@ -34,11 +37,11 @@ from vicinal.torch_form import made
 
 TruncationStrategy = Literal["longest_first", "document_first"]
 _CUTS = {"longest_first": longest_first, "document_first": second_first}
-_BATCH_TOKENS = 2048
-"""Padded tokens of a batch where the caller does not say; pairs are longer than texts."""
+_BATCH_TOKENS = 1024
+"""Padded tokens of a batch where the caller does not say."""
 
 
-class CrossEncoder(Model):
+class CrossEncoder(Fitting, Pooled, Model):  # type: ignore[misc]  # `fit` is called otherwise than that of vectors
     """Scores pairs of texts: slower than comparing two vectors, and better in rank.
 
     Args:
@@ -118,7 +121,10 @@ class CrossEncoder(Model):
         if self_test:
             selftest.probe(self._engine, spec.route(None), self.name)
 
-    _trainer = "vicinal.training.cross_encoder:CrossEncoderTrainer"
+    def __getattr__(self, name: str) -> Any:
+        if name in VECTORS_ALONE:
+            raise AttributeError(refusal(name))
+        return super().__getattr__(name)
 
     # ---- settings ----------------------------------------------------------------------------------------------
 
@@ -126,6 +132,10 @@ class CrossEncoder(Model):
     def num_labels(self) -> int:
         """Scores a pair."""
         return self._spec.width
+
+    @property
+    def _size(self) -> str:
+        return f"labels={self.num_labels}"
 
     @property
     def activation_fn(self) -> Callable[[Any], Any]:
@@ -168,7 +178,7 @@ class CrossEncoder(Model):
         apply_softmax: bool = False,
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
-        device: str | None = None,
+        device: str | Sequence[str] | None = None,
         pool: Any = None,
         chunk_size: int | None = None,
         *,
@@ -191,6 +201,9 @@ class CrossEncoder(Model):
             activation_fn: for this call; `activation_fct` is its older name.
             apply_softmax: over the labels, of a model that has several.
             convert_to_numpy, convert_to_tensor: one array, or one tensor; a list of rows where both are false.
+            device: "cpu"; a list of devices starts a process for each, for this call.
+            pool: processes from `start_multi_process_pool`, which share the pairs.
+            chunk_size: pairs that a process is given at a time.
             batch_tokens: padded tokens of a batch: what bounds the memory, whatever the lengths.
             truncation: what happens when a pair is longer than the model's limit: "warn", "error" or "ignore".
             truncation_strategy: which text is cut: the longer one, token by token, or only the second
@@ -210,10 +223,15 @@ class CrossEncoder(Model):
             raise TypeError("predict() needs pairs of texts: predict(inputs)")
         if convert_to_tensor:
             require("torch", "convert_to_tensor=True")
+        if isinstance(device, (list, tuple)):
+            with self.start_multi_process_pool(device) as own:
+                return self.predict(
+                    given, prompt_name, prompt, batch_size, show_progress_bar, activation_fn, apply_softmax,
+                    convert_to_numpy, convert_to_tensor, None, own, chunk_size, batch_tokens=batch_tokens,
+                    truncation=truncation, truncation_strategy=truncation_strategy, activation_fct=activation_fct,
+                )  # fmt: skip
         if device is not None:
             arguments.same_device(device, self.device)
-        if pool is not None or chunk_size is not None:
-            raise Unavailable("a cross-encoder scores in one process; leave pool and chunk_size out")
         arguments.batching(batch_size, batch_tokens, truncation)
         if truncation_strategy not in _CUTS:
             raise ValueError(
@@ -233,10 +251,17 @@ class CrossEncoder(Model):
         job = Job(route, (route.output,), bounds, _CUTS[truncation_strategy], tail)
         function = activation_fct if activation_fn is None else activation_fn
         activation = self._activation if function is None else activations.resolve(function)
-        try:
-            raw = self._scores(pairs, job, truncation, show_progress_bar)
-        except HalfCharacter as error:
-            raise report.half_character(error.text, pairs) from None
+        raw = np.empty((len(pairs), self.num_labels), np.float32)
+        if pool is not None:
+            arguments.chunks(chunk_size)
+            checked_pool(pool).fill(raw, pairs, job, False, truncation, show_progress_bar, chunk_size)
+            inverse, firsts = arguments.places(list(dict.fromkeys(pairs)), pairs)
+            raw = raw[firsts[inverse]]  # equal pairs of two chunks may differ in the last digit: a tie stays one
+        else:
+            try:
+                self._fill(raw, pairs, job, False, truncation, show_progress_bar)
+            except HalfCharacter as error:
+                raise report.half_character(error.text, pairs) from None
         scores = np.asarray(activation(raw), np.float32).reshape(raw.shape)
         if apply_softmax and self.num_labels > 1:
             scores = activations.softmax(scores)
@@ -267,10 +292,22 @@ class CrossEncoder(Model):
 
     preprocess = tokenize
 
-    def _scores(
-        self, pairs: Sequence[Text], job: Job, truncation: Truncation, progress: bool | None
-    ) -> NDArray[np.float32]:
-        """Raw scores (n, labels); equal pairs are computed once."""
+    def _fill(
+        self,
+        raw: NDArray[np.float32],
+        pairs: Sequence[Text],
+        job: Job,
+        normalize: bool,
+        truncation: Truncation,
+        progress: bool | None,
+        before: int = 0,
+    ) -> None:
+        """Compute the raw scores of pairs into the rows of an array; equal pairs once.
+
+        Args:
+            normalize: scores are as they are.
+            before: pairs of the same call that another process was given, for messages.
+        """
         unique = list(dict.fromkeys(pairs))
         inverse, firsts = arguments.places(unique, pairs)
         scores = np.empty((len(unique), self.num_labels), np.float32)
@@ -280,12 +317,12 @@ class CrossEncoder(Model):
         for window, rows, arrays in self._engine.run(iter(unique), job):
             if rows is None:
                 if limit is not None and truncation != "ignore":
-                    cut += report.too_long(window, limit, truncation, firsts)
+                    cut += report.too_long(window, limit, truncation, firsts, before)
                 continue
             batch = arrays[job.route.output]
             if not np.isfinite(batch).all():
                 broken = window.rows[rows[~np.isfinite(batch).all(1)]]
-                raise NonFiniteEmbedding(report.broken(firsts[broken], self.name))
+                raise NonFiniteEmbedding(report.broken(firsts[broken] + before, self.name))
             scores[window.rows[rows]] = batch
             if bar is not None:
                 bar.update(len(rows))
@@ -293,7 +330,17 @@ class CrossEncoder(Model):
             bar.close()
         if cut:
             report.warn(report.cut(cut, limit), TruncationWarning)
-        return scores[inverse]
+        raw[:] = scores[inverse]
+
+    def start_multi_process_pool(self, target_devices: Sequence[str] | None = None) -> WorkerPool:
+        """Start processes that score: `predict(..., pool=pool)`.
+
+        Args:
+            target_devices: a process for each, such as `["cpu", "cpu"]`; None is one for every four processors.
+        """
+        twin = copy.copy(self)
+        twin._activation = activations.identity  # it is applied here, and may be a function that no other process has
+        return super(CrossEncoder, twin).start_multi_process_pool(target_devices)
 
     def rank(
         self,
@@ -333,3 +380,7 @@ class CrossEncoder(Model):
         order = sorted(range(len(texts)), key=lambda i: -scores[i])[:top_k]
         rows: list[dict[str, Any]] = [{"corpus_id": i, "score": scores[i]} for i in order]
         return [{**row, "text": texts[row["corpus_id"]]} for row in rows] if return_documents else rows
+
+
+for _name in VECTORS_ALONE:
+    setattr(CrossEncoder, _name, OfVectorsAlone(_name))

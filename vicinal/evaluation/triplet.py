@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vicinal.evaluation.base import EncodingEvaluator, check_lengths
 from vicinal.evaluation.similarities import checked, names_for, pair_scores
@@ -81,19 +82,24 @@ class TripletEvaluator(EncodingEvaluator):
         names = names_for(model, self.similarity_fn_names)
         self.csv_headers = self._headers(names)
         run = self._begin(output_path, epoch, steps)
-        n = len(self.positives)
-        anchors = np.asarray(self.embed_inputs(model, self.anchors, encode_fn_name="query"))
-        others = np.asarray(self.embed_inputs(model, [*self.positives, *self.negatives], encode_fn_name="document"))
-        found = {}
-        for name in names:
-            near, far = pair_scores(name, anchors, others[:n]), pair_scores(name, anchors, others[n:])
-            found[f"{name}_accuracy"] = float(np.mean(near > far + self.margin[name]))
+        found = {f"{name}_accuracy": float(np.mean(hits)) for name, hits in self.hits(model).items()}
         row = list(found.values())
         if len(names) > 1:
             found["max_accuracy"] = max(row)
         main = self.main_similarity_function
         self.primary_metric = f"{main.value if main else names[0] if len(names) == 1 else 'max'}_accuracy"
         return self._finish(run, model, found, row)
+
+    def hits(self, model: Any) -> dict[str, NDArray[np.bool_]]:
+        """Whether each triplet is right, (triplets,), by similarity."""
+        n = len(self.positives)
+        anchors = np.asarray(self.embed_inputs(model, self.anchors, encode_fn_name="query"))
+        others = np.asarray(self.embed_inputs(model, [*self.positives, *self.negatives], encode_fn_name="document"))
+        found = {}
+        for name in names_for(model, self.similarity_fn_names):
+            near, far = pair_scores(name, anchors, others[:n]), pair_scores(name, anchors, others[n:])
+            found[name] = near > far + self.margin[name]
+        return found
 
     def get_config_dict(self) -> dict[str, Any]:
         """margin and truncate_dim, where they are set."""

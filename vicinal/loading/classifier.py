@@ -13,7 +13,7 @@ from vicinal import networks, report
 from vicinal.errors import DamagedModel, ModelWarning, UnsupportedModel
 from vicinal.loading import reranker
 from vicinal.loading.folder import Folder
-from vicinal.loading.modules import Parts, Reading, class_name, read_settings, transformer
+from vicinal.loading.modules import EMBEDDING, Parts, Reading, class_name, read_settings, transformer
 from vicinal.loading.overrides import check_read
 from vicinal.loading.spec import Classifier, Route, Transformer
 from vicinal.loading.weights import Scope, Tensor
@@ -54,7 +54,7 @@ def read_classifier(
         return Parts(spec, reading.tensors, reading.tokenizers)
     if not _made_for(config, "ForSequenceClassification") and not {"num_labels", "id2label"} & set(overrides):
         reading.overrides = {**reading.overrides, **_labels_in({"num_labels": 1})}
-    body = transformer(reading, at, tasks=(TASK, "feature-extraction"))
+    body = transformer(reading, at, tasks=(TASK, EMBEDDING))
     body = replace(body, chat=reranker.read_chat(reading, at, body, chat_template, needed=False))
     found = networks.classifying(body.architecture)
     if found is None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ def fingerprint(spec: Spec, engine: Engine, stamps: Stamps | None) -> str:
     Args:
         stamps: the digest of the tensors is remembered by these files, while they are as they were loaded.
     """
-    tensors = list(_canonical(spec, engine))
+    tensors = _canonical(spec, engine)
     names = json.dumps([[name, tensor.dtype, tensor.shape] for name, tensor in tensors])
     if stamps is not None and stamps.hold():
         key = f"tensors-{FORMAT}-{hashlib.sha256(names.encode()).hexdigest()}"
@@ -77,28 +78,45 @@ def fingerprint(spec: Spec, engine: Engine, stamps: Stamps | None) -> str:
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
-def _canonical(spec: Spec, engine: Engine) -> Sequence[tuple[str, Tensor]]:
+@dataclass(frozen=True)
+class _Canonical:
+    """A tensor as every layout of the same model has it; `bytes` computes them."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    bytes: Callable[[], memoryview]
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> _Canonical:
+        return cls(tensor.dtype, tensor.shape, lambda: tensor.array.data)
+
+    @classmethod
+    def table(cls, rows: Tensor, scale: Tensor | None) -> _Canonical:
+        return cls("F32", rows.shape, lambda: plain_table(rows, scale).array.data)
+
+
+def _canonical(spec: Spec, engine: Engine) -> Sequence[tuple[str, _Canonical]]:
     """The tensors that the networks read, by names that no file layout changes."""
     named = {}
     for task, route in spec.routes.items():
         kept = [i for i, module in enumerate(route.modules) if not isinstance(module, Dropout)]
         for i, at in enumerate(route.folders[k] for k in kept):
+            found = {}
             for name, tensor in engine.read_tensors():
                 folder, _, local = name.rpartition("/")
                 if folder == at:
-                    local = local.replace(".gamma", ".weight").replace(".beta", ".bias")
-                    named[f"{task}/{i}/{local}"] = tensor
+                    found[local.replace(".gamma", ".weight").replace(".beta", ".bias")] = tensor
             if isinstance(route.modules[kept[i]], StaticEmbedding):
-                at_name = f"{task}/{i}/embedding"
-                scale = named.pop(f"{at_name}.scale", None)
-                named[f"{at_name}.weight"] = plain_table(named[f"{at_name}.weight"], scale)
-    return sorted(named.items())
+                rows, scale = found.pop("embedding.weight"), found.pop("embedding.scale", None)
+                named[f"{task}/{i}/embedding.weight"] = _Canonical.table(rows, scale)
+            named.update({f"{task}/{i}/{local}": _Canonical.of(tensor) for local, tensor in found.items()})
+    return sorted(named.items(), key=itemgetter(0))
 
 
-def _digest(tensors: Sequence[tuple[str, Tensor]]) -> str:
+def _digest(tensors: Sequence[tuple[str, _Canonical]]) -> str:
     sha = hashlib.sha256()
     for _, tensor in tensors:
-        sha.update(tensor.array.data)
+        sha.update(tensor.bytes())
     return sha.hexdigest()
 
 

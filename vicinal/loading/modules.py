@@ -46,6 +46,8 @@ DENSE_ACTIVATIONS = {
     "torch.nn.modules.activation.SiLU": "silu",
     "torch.nn.modules.activation.Sigmoid": "sigmoid",
 }
+EMBEDDING = "feature-extraction"
+"""The task of a network, in sentence-transformers' words, that gives token states."""
 _UNKNOWN_HERE = ("CLIPModel", "MLMTransformer", "SpladePooling", "SparseAutoEncoder", "SparseStaticEmbedding")
 
 
@@ -242,7 +244,16 @@ def _load(reading: Reading, at: str) -> dict[str, Tensor]:
     return found
 
 
-def transformer(reading: Reading, at: str, tasks: tuple[str, ...] = ("feature-extraction",)) -> Transformer:
+def unhandled(sentence: Mapping[str, Any], tasks: tuple[str, ...]) -> str | None:
+    """Why a network whose sentence configuration is this does none of these tasks here; None where it does one."""
+    if (task := sentence.get("transformer_task", tasks[0])) not in tasks:
+        return f"transformer_task {task!r} is not handled here"
+    if tasks == (EMBEDDING,) and "message" in (sentence.get("modality_config") or ()):
+        return "it reads texts in a chat (modality_config), which is handled here only for scoring pairs"
+    return None
+
+
+def transformer(reading: Reading, at: str, tasks: tuple[str, ...] = (EMBEDDING,)) -> Transformer:
     """Read the network in the subfolder `at`, whose files may state one of these tasks."""
     folder, prefix = reading.folder, f"{at}/" if at else ""
     stated = folder.mapping(f"{prefix}config.json")
@@ -256,13 +267,8 @@ def transformer(reading: Reading, at: str, tasks: tuple[str, ...] = ("feature-ex
     else:
         parsed = other.parsed(config, network, folder.path(prefix + "config.json"), reading.torch)
     sentence = folder.sentence_config(at)
-    if sentence.get("transformer_task", tasks[0]) not in tasks:
-        raise UnsupportedModel(f"{folder.root}: transformer_task {sentence['transformer_task']!r} is not handled here")
-    if tasks == ("feature-extraction",) and "message" in (sentence.get("modality_config") or ()):
-        raise UnsupportedModel(
-            f"{folder.root} reads texts in a chat (modality_config), which is not handled here but for scoring pairs; "
-            "it runs in sentence-transformers"
-        )
+    if refusal := unhandled(sentence, tasks):
+        raise UnsupportedModel(f"{folder.root}: {refusal}; it runs in sentence-transformers")
     tokenizer = read_tokenizer(folder, at, architecture, bool(sentence.get("do_lower_case")))
     reading.tokenizers[at] = tokenizer
     parsed, reading.limits[at] = lengths.of_network(parsed, sentence.get("max_seq_length"), tokenizer, folder)

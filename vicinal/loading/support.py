@@ -9,8 +9,9 @@ from typing import Any
 from vicinal import networks
 from vicinal.errors import DamagedModel, UnsupportedModel
 from vicinal.loading.exported import SUFFIXES
+from vicinal.loading.folder import SENTENCE_CONFIGS
 from vicinal.loading.layout import ROUTERS, TRANSFORMERS, Contents, parts, plan
-from vicinal.loading.modules import class_name, handles
+from vicinal.loading.modules import EMBEDDING, class_name, handles, unhandled
 
 _KINDS = ("SentenceTransformer", "CrossEncoder")
 _PICKLED = "its weights are pickled: torch reads them, once; a model that is saved has safetensors"
@@ -118,9 +119,7 @@ def _network(contents: Contents, overrides: Mapping[str, Any], head: bool | None
         elif name == "StaticEmbedding":
             how.append("table")
         elif name in TRANSFORMERS:
-            support = _transformer(
-                contents, f"{folder}/config.json" if folder else "config.json", overrides, head, listed
-            )
+            support = _transformer(contents, f"{folder}/" if folder else "", overrides, head, listed)
             if not support.runs:
                 return support
             how.append(support.how)
@@ -128,13 +127,16 @@ def _network(contents: Contents, overrides: Mapping[str, Any], head: bool | None
 
 
 def _transformer(
-    contents: Contents, name: str, overrides: Mapping[str, Any], head: bool | None, listed: bool
+    contents: Contents, prefix: str, overrides: Mapping[str, Any], head: bool | None, listed: bool
 ) -> Support:
+    name = f"{prefix}config.json"
     if name not in contents.names:
         return Support(None, f"{name} is missing")
     config = contents.json(name)
     if not isinstance(config, dict):
         raise DamagedModel(f"{name} of {contents.place} is not a configuration")
+    if head is False and (refusal := _sentence(contents, prefix)):
+        return Support(False, refusal)
     config = {**config, **overrides}
     if not listed and "model2vec" in str(config.get("model_type")):
         return Support(True, "table")
@@ -143,3 +145,12 @@ def _transformer(
     if not head and file is not None and networks.find(str(config.get("model_type"))) is None:
         return Support(True, f"exported file {file}")
     return support
+
+
+def _sentence(contents: Contents, prefix: str) -> str | None:
+    """What the sentence configuration of an embedding model's network asks for that is not handled."""
+    name = next((file for kind in SENTENCE_CONFIGS if (file := prefix + kind) in contents.names), None)
+    stated = {} if name is None else contents.json(name)
+    if not isinstance(stated, dict):
+        raise DamagedModel(f"{name} of {contents.place} is not a configuration")
+    return unhandled(stated, (EMBEDDING,))

@@ -17,7 +17,7 @@ from vicinal.loading import spec
 from vicinal.loading.modules import Parts
 from vicinal.loading.tokenizer import TokenizerFile
 from vicinal.loading.weights import Tensor
-from vicinal.models.classifier import SequenceClassifier
+from vicinal.models.classifier import LogitScorer, PairScorer, SequenceClassifier
 from vicinal.models.heads import Dense, Dropout, LayerNorm, Normalize
 from vicinal.models.module import Features, kind_of, width_of
 from vicinal.models.pooling import Pooling
@@ -139,7 +139,7 @@ class Trainable(nn.Sequential):  # type: ignore[misc]
         for task, route in parts.spec.routes.items():
             routes[task] = []
             for form, at in zip(route.modules, route.folders, strict=True):
-                if isinstance(form, spec.Classifier):
+                if isinstance(form, (spec.Classifier, spec.LogitScore)):
                     continue  # the network's own module has it
                 if at not in made:
                     made[at] = _made(form, at, parts, route, trust_remote_code, {"dtype": dtype, **options})
@@ -162,8 +162,11 @@ def _made(
     tensors = {local: parts.tensors[f"{folder}/{local}"] for folder, _, local in names if folder == at}
     if isinstance(form, spec.Transformer):
         root = None if parts.root is None else parts.root / at
-        kind = SequenceClassifier if isinstance(route.modules[-1], spec.Classifier) else Transformer
-        return kind.of(form, tensors, parts.tokenizers[at], route.max_length, root, trusted, options)
+        given = (form, tensors, parts.tokenizers[at], route.max_length, root, trusted, options)
+        last = route.modules[-1]
+        if isinstance(last, spec.LogitScore):
+            return LogitScorer.scoring(last, *given)
+        return (SequenceClassifier if isinstance(last, spec.Classifier) else Transformer).of(*given)
     if isinstance(form, spec.StaticEmbedding):
         return StaticEmbedding.of(tensors, parts.tokenizers[at], route.max_length)
     if isinstance(form, spec.Custom):
@@ -210,7 +213,7 @@ def forms(module: Trainable) -> dict[str, spec.Route]:
         names = _names(task, len(modules))
         limit = getattr(modules[0], "max_seq_length", None)
         found = [_form(m) for m in modules]
-        if isinstance(modules[0], SequenceClassifier):
+        if isinstance(modules[0], PairScorer):
             found, names = [*found[:1], modules[0].head(), *found[1:]], (names[0], *names)
         routes[task] = spec.Route(tuple(found), names, limit)
     return routes

@@ -31,10 +31,11 @@ class Vocabulary:
     Args:
         file: what the tokenizer is.
         config: the network's `config.json`, which says of which class it is.
+        framed: whether special tokens are put around a text; a chat has its own.
     """
 
-    def __init__(self, file: TokenizerFile, config: Mapping[str, Any]) -> None:
-        self.file = file
+    def __init__(self, file: TokenizerFile, config: Mapping[str, Any], framed: bool = True) -> None:
+        self.file, self._framed = file, framed
         self._config = {key: config[key] for key in ("model_type", "pad_token_id") if key in config}
         self._limit: int | None = None
         self._theirs: Any = None
@@ -122,7 +123,7 @@ class Vocabulary:
                 tokenizer.no_truncation()
                 tokenizer.no_padding()
                 keep_end = self._theirs.truncation_side == "left"
-            made = TextTokenizer(tokenizer, rows, types, True, keep_end, WordCache.fits(tokenizer))
+            made = TextTokenizer(tokenizer, rows, types, self._framed, keep_end, WordCache.fits(tokenizer))
             self._fast = (stamp, made)
         return self._fast[1]
 

@@ -46,6 +46,14 @@ class Classifying(Protocol):
         """Scores (B, c.labels) from token states `h` (B, T, width); `w` is the network's own scope."""
 
 
+class Narrowing(Protocol):
+    """What the file of an architecture holds besides whose head reads the first token's state alone: its last layer
+    need make no others."""
+
+    def first_token(self, ops: Ops, w: Scope, c: Any, x: Mapping[str, Handle]) -> Handle:
+        """That state, (B, 1, width)."""
+
+
 class Causal(Protocol):
     """What the file of an architecture that foretells the next token holds besides."""
 
@@ -75,6 +83,12 @@ def classifying(model_type: str) -> Classifying | None:
     """The same, if it has a classification head."""
     network = find(model_type)
     return cast(Classifying, network) if hasattr(network, "classify") else None
+
+
+def narrowing(model_type: str) -> Narrowing | None:
+    """The same, if its head reads the first token alone."""
+    network = find(model_type)
+    return cast(Narrowing, network) if hasattr(network, "first_token") else None
 
 
 def causal(model_type: str) -> Causal | None:

@@ -30,14 +30,17 @@ def parse(config: Mapping[str, Any]) -> Config:
     return Config(**encoder.common(Keys(config)))
 
 
-def tokens(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle]) -> Handle:
-    """Token states (B, T, hidden_size)."""
+def tokens(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle], only: Handle | None = None) -> Handle:
+    """Token states (B, T, hidden_size); of the tokens `only` (B,) alone, (B, 1, hidden_size)."""
     e = w.at("embeddings")
     h = norm(ops, e, "LayerNorm", encoder.embeddings(ops, e, c, x, x["index"]), c.hidden_size, c.eps)
     bias = mask_bias(ops, x["mask"])
-    for i in range(c.layers):
-        h = encoder.layer(ops, w.at(f"encoder.layer.{i}"), c, h, bias)
-    return h
+    return encoder.layers(ops, w.at("encoder.layer"), c, h, bias, only)
+
+
+def first_token(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle]) -> Handle:
+    """The state of the first token, (B, 1, hidden_size)."""
+    return tokens(ops, w, c, x, x["first"])
 
 
 def parse_head(config: Mapping[str, Any]) -> Head:

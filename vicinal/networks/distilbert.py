@@ -54,14 +54,17 @@ def parse(config: Mapping[str, Any]) -> Config:
     )
 
 
-def tokens(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle]) -> Handle:
-    """Token states (B, T, dim)."""
+def tokens(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle], only: Handle | None = None) -> Handle:
+    """Token states (B, T, dim); of the tokens `only` (B,) alone, (B, 1, dim)."""
     e = w.at("embeddings")
     h = norm(ops, e, "LayerNorm", encoder.embeddings(ops, e, c, x, x["index"]), c.hidden_size, c.eps)
     bias = mask_bias(ops, x["mask"])
-    for i in range(c.layers):
-        h = encoder.layer(ops, w.at(f"transformer.layer.{i}"), c, h, bias, _NAMES)
-    return h
+    return encoder.layers(ops, w.at("transformer.layer"), c, h, bias, only, _NAMES)
+
+
+def first_token(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle]) -> Handle:
+    """The state of the first token, (B, 1, dim)."""
+    return tokens(ops, w, c, x, x["first"])
 
 
 def parse_head(config: Mapping[str, Any]) -> Head:

@@ -40,16 +40,19 @@ def parse(config: Mapping[str, Any]) -> Config:
     return Config(**encoder.common(keys), embedding_size=keys.count("embedding_size", 128))
 
 
-def tokens(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle]) -> Handle:
-    """Token states (B, T, hidden_size)."""
+def tokens(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle], only: Handle | None = None) -> Handle:
+    """Token states (B, T, hidden_size); of the tokens `only` (B,) alone, (B, 1, hidden_size)."""
     e, narrow = w.at("embeddings"), c.embedding_size
     h = norm(ops, e, "LayerNorm", encoder.embeddings(ops, e, c, x, x["index"], narrow), narrow, c.eps)
     if narrow != c.hidden_size:
         h = dense(ops, w, "embeddings_project", h, narrow, c.hidden_size)
     bias = mask_bias(ops, x["mask"])
-    for i in range(c.layers):
-        h = encoder.layer(ops, w.at(f"encoder.layer.{i}"), c, h, bias)
-    return h
+    return encoder.layers(ops, w.at("encoder.layer"), c, h, bias, only)
+
+
+def first_token(ops: Ops, w: Scope, c: Config, x: Mapping[str, Handle]) -> Handle:
+    """The state of the first token, (B, 1, hidden_size)."""
+    return tokens(ops, w, c, x, x["first"])
 
 
 def parse_head(config: Mapping[str, Any]) -> Head:

@@ -91,21 +91,36 @@ class Names:
 BERT = Names()
 
 
-def layer(ops: Ops, w: Scope, c: Config, h: Handle, bias: Handle, names: Names = BERT) -> Handle:
+def layers(ops: Ops, w: Scope, c: Config, h: Handle, bias: Handle, only: Handle | None, names: Names = BERT) -> Handle:
+    """All layers, each under its number; (B, T, D), or (B, 1, D) where the states of the tokens `only` (B,) are all
+    that is wanted: then the last layer makes no others."""
+    for i in range(c.layers):
+        h = layer(ops, w.at(str(i)), c, h, bias, names, only if i == c.layers - 1 else None)
+    return h if only is None or c.layers else ops.expand_dims(ops.gather_token(h, only), 1)
+
+
+def layer(
+    ops: Ops, w: Scope, c: Config, h: Handle, bias: Handle, names: Names = BERT, only: Handle | None = None
+) -> Handle:
     """Attention and feed-forward, each added to its input and normalised.
 
     Args:
         bias: added to the scores, broadcast to (B, H, T, T).
+        only: tokens (B,) whose states are wanted; None for all. `bias` must be the same for every token then.
     """
-    q, k, v = projections(ops, w, c, h, names)
+    wanted = h if only is None else ops.expand_dims(ops.gather_token(h, only), 1)
+    q, k, v = projections(ops, w, c, h, names, wanted)
     mixed = ops.attention(q, k, v, bias, (c.hidden_size // c.heads) ** -0.5)
-    return finish(ops, w, c, h, mixed, names)
+    return finish(ops, w, c, wanted, mixed, names)
 
 
-def projections(ops: Ops, w: Scope, c: Config, h: Handle, names: Names = BERT) -> list[Handle]:
-    """Queries, keys and values, (B, H, T, d) each."""
-    width = c.hidden_size
-    return [ops.split_heads(dense(ops, w, n, h, width, width), c.heads) for n in (names.query, names.key, names.value)]
+def projections(
+    ops: Ops, w: Scope, c: Config, h: Handle, names: Names = BERT, wanted: Handle | None = None
+) -> list[Handle]:
+    """Queries (of `wanted`, where not all ask), keys and values, (B, H, T, d) each."""
+    width, asking = c.hidden_size, h if wanted is None else wanted
+    parts = ((names.query, asking), (names.key, h), (names.value, h))
+    return [ops.split_heads(dense(ops, w, name, x, width, width), c.heads) for name, x in parts]
 
 
 def finish(ops: Ops, w: Scope, c: Config, h: Handle, mixed: Handle, names: Names = BERT) -> Handle:

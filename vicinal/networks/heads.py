@@ -39,11 +39,28 @@ def graph(route: Route, weights: Scope, outputs: tuple[str, ...]) -> Build:
 
     def build(ops: Ops, x: Mapping[str, Handle]) -> dict[str, Handle]:
         features: dict[str, Handle] = {}
+        if outputs == ("scores",) and (scores := first_token_scores(ops, weights, route, x)) is not None:
+            return {"scores": scores}
         for module, folder in zip(route.modules, route.folders, strict=True):
             _apply(ops, weights.at(folder, "/"), module, features, x)
         return {name: features[name] for name in outputs}
 
     return build
+
+
+def first_token_scores(ops: Ops, weights: Scope, route: Route, x: Mapping[str, Handle]) -> Handle | None:
+    """Scores (B, labels) of a head that reads the first token's state alone: the last layer makes no other, which is
+    most of its work. None of other heads."""
+    body, head = route.modules[0], route.modules[-1]
+    if not isinstance(body, Transformer) or not isinstance(head, Classifier) or len(route.modules) > 2:
+        return None
+    network = networks.narrowing(body.architecture)
+    if network is None:
+        return None
+    w = weights.at(route.folders[0], "/")
+    h, at = network.first_token(ops, w, body.network, x), x["first"]
+    classifying = cast(networks.Classifying, network)
+    return classifying.classify(ops, w, head, h, {"first": at - at})  # of the one row that there is
 
 
 def after_tokens(route: Route, weights: Scope) -> Build:

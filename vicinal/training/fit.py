@@ -86,6 +86,7 @@ def fit(
             max_grad_norm=max_grad_norm,
             fp16=use_amp and torch.cuda.is_available(),
             bf16=use_amp and not torch.cuda.is_available(),
+            use_cpu=use_amp and not torch.cuda.is_available(),  # where bfloat16 has to be asked for
             disable_tqdm=not show_progress_bar,
             report_to=[],
             logging_strategy="no",

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests import tiny
 from tests.store.vectors.conftest import contents, corpus
 from vicinal import SentenceTransformer
-from vicinal.errors import InvalidInput, SourceChanged, SpaceMismatch, TextTooLong, TruncationWarning
+from vicinal.errors import InvalidInput, SourceChanged, SpaceMismatch, TextTooLong, TruncationWarning, Unavailable
 from vicinal.store.vectors.reading import ShardedVectors, load_vectors
 
 Load = Callable[..., SentenceTransformer]
@@ -158,3 +159,26 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 2e6
+
+
+def test_a_pool_computes_the_same_batches(tmp_path: Path) -> None:
+    model = SentenceTransformer(tiny.write_static(tmp_path / "model"), cache=str(tmp_path / "cache.db"), threads=1)
+    texts = corpus(2500)
+    model.encode_to(tmp_path / "one", texts, shard_rows=2200)
+    with model.start_multi_process_pool(["cpu"]) as pool:
+        model.encode_to(tmp_path / "pool", texts[:2300], shard_rows=2200, pool=pool)
+        model.encode_to(tmp_path / "pool", texts, shard_rows=2200, pool=pool)  # goes on
+        assert contents(tmp_path / "pool") == contents(tmp_path / "one")
+        assert model.cache is not None
+        assert model.cache.stats().misses == 0  # nobody asked
+        with pytest.raises(InvalidInput, match="row 2201"):
+            model.encode_to(tmp_path / "half", [*texts[:2201], "bro\ud800ken"], shard_rows=2200, pool=pool)
+        other = SentenceTransformer(tiny.write_static(tmp_path / "other", seed=9))
+        with pytest.raises(SpaceMismatch, match="the processes of this pool hold another model"):
+            other.encode_to(tmp_path / "other", texts, pool=pool)
+    model.encode_to(tmp_path / "devices", texts, shard_rows=2200, device=["cpu"])
+    assert contents(tmp_path / "devices") == contents(tmp_path / "one")
+    with pytest.raises(Unavailable, match="device='cuda'"):
+        model.encode_to(tmp_path / "cuda", texts, device="cuda")
+    with pytest.raises(InvalidInput, match="pool must come from"):
+        model.encode_to(tmp_path / "none", texts, pool=object())

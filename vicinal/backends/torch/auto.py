@@ -15,7 +15,7 @@ from vicinal.errors import DamagedModel, Unavailable, UnsupportedModel
 from vicinal.extras import require
 from vicinal.loading.weights import Tensor
 
-BODY, CLASSIFIER = "AutoModel", "AutoModelForSequenceClassification"
+BODY, CLASSIFIER, CAUSAL = "AutoModel", "AutoModelForSequenceClassification", "AutoModelForCausalLM"
 OPTIONS = ("attn_implementation", "device_map", "max_memory", "offload_folder")
 """What `model_kwargs` may hold for torch, besides the dtype."""
 
@@ -54,7 +54,8 @@ def auto_model(
         dtype: of the parameters, "float32" or a torch.dtype.
         root: the model's folder, where code of its own lies.
         trust_remote_code: whether that code may run.
-        task: BODY for token states, CLASSIFIER for the network with its classification head.
+        task: BODY for token states, CLASSIFIER for the network with its classification head, CAUSAL with that which
+            foretells tokens.
         options: of OPTIONS.
 
     Raises:

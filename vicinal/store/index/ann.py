@@ -25,15 +25,15 @@ Kind = Literal["hnsw", "ivf"]
 _FILE, _FACTS = "graph.faiss", "graph.json"
 _ROWS = 2048
 """Vectors that are added at a time."""
-_LINKS, _EFFORT = 32, 80
+_LINKS, _EFFORT = 32, 64
 """HNSW: neighbours of a node, and candidates while it is built."""
 _LARGEST = 6e4
 """Lengths up to which vectors can be kept in half precision."""
 _SAMPLE = 64
 """IVF: vectors a cell that its centres are found from."""
-_TRY = 4
+_TRY = 2
 """Candidates for each hit, which are scored exactly."""
-_FEWEST = 64
+_FEWEST = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class Graph:
         wanted = min(max(_TRY * k, _FEWEST), len(vectors))
         options: dict[str, Any] = {} if alive is None else {"sel": self._selector(faiss, alive)}
         if self.kind == "hnsw":
-            options = {"params": faiss.SearchParametersHNSW(efSearch=max(2 * wanted, 128), **options)}
+            options = {"params": faiss.SearchParametersHNSW(efSearch=max(4 * wanted, 192), **options)}
         else:
             cells = max(self.index.nlist // 32, min(self.index.nlist, 16))
             options = {"params": faiss.SearchParametersIVF(nprobe=cells, **options)}

@@ -54,6 +54,7 @@ class Database:
         self._writing = threading.Lock()
         self._lock = threading.Lock()
         self._closed = False
+        self._records: dict[str, tuple[tuple[str, int], Any]] = {}  # as last read, so that each is parsed once
 
     @contextmanager
     def snapshot(self) -> Iterator[tuple[sqlite3.Connection, State]]:
@@ -139,9 +140,13 @@ class Database:
         Raises:
             DamagedIndex: it is not, or not as it was written.
         """
-        found = schema.read_record(db, self.file, name)
-        if found is None:
+        row = db.execute("SELECT data, sum FROM record WHERE name = ?", (name,)).fetchone()
+        if row is None:
             raise schema.damaged(self.file, f"its record of {name} is gone")
+        last, found = self._records.get(name, (None, None))
+        if row != last:
+            found = schema.checked_record(self.file, name, *row)
+            self._records[name] = row, found
         return found
 
     def check_open(self) -> None:

@@ -137,10 +137,21 @@ def by_number(db: sqlite3.Connection, file: Path, number: int) -> Document:
     Raises:
         DamagedIndex: it is gone, or not as it was written.
     """
-    row = db.execute(f"SELECT {_COLUMNS} FROM document WHERE id = ?", (number,)).fetchone()
-    if row is None:
-        raise schema.damaged(file, f"document {number} is gone, but its chunks are there")
-    return checked(row, file)
+    return by_numbers(db, file, [number])[number]
+
+
+def by_numbers(db: sqlite3.Connection, file: Path, numbers: Sequence[int]) -> dict[int, Document]:
+    """The documents of some numbers.
+
+    Raises:
+        DamagedIndex: one is gone, or not as it was written.
+    """
+    rows = schema.numbered(db, f"SELECT {_COLUMNS} FROM document WHERE id IN", numbers)
+    found = {row[0]: checked(row, file) for row in rows}
+    for number in numbers:
+        if number not in found:
+            raise schema.damaged(file, f"document {number} is gone, but its chunks are there")
+    return found
 
 
 def checked(row: tuple[Any, ...], file: Path) -> Document:

@@ -21,7 +21,7 @@ import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from typing import Any
 from vicinal.errors import DamagedIndex, IndexBusy, IndexNotFound
 
 FILE = "index.db"
+_NUMBERS = 512
+"""Rows that are asked for at a time."""
 
 STEPS: tuple[str, ...] = (
     """
@@ -193,11 +195,18 @@ def read_record(db: sqlite3.Connection, path: Path, name: str) -> Any:
         DamagedIndex: it is not as it was written.
     """
     row = db.execute("SELECT data, sum FROM record WHERE name = ?", (name,)).fetchone()
-    if row is None:
-        return None
-    if summed(name, row[0]) != row[1]:
+    return None if row is None else checked_record(path, name, *row)
+
+
+def checked_record(path: Path, name: str, data: str, sum_: int) -> Any:
+    """A row of `record` as what it says.
+
+    Raises:
+        DamagedIndex: it is not as it was written.
+    """
+    if summed(name, data) != sum_:
         raise damaged(path, f"its record of {name} is not as it was written")
-    return json.loads(row[0])
+    return json.loads(data)
 
 
 def read_chunk(db: sqlite3.Connection, path: Path, chunk: int) -> tuple[int, int, int]:
@@ -206,10 +215,36 @@ def read_chunk(db: sqlite3.Connection, path: Path, chunk: int) -> tuple[int, int
     Raises:
         DamagedIndex: it is not as it was written.
     """
-    row = db.execute("SELECT document, start, stop, context, sum FROM chunk WHERE id = ?", (chunk,)).fetchone()
-    if row is None or summed(chunk, *row[:4]) != row[4]:
-        raise damaged(path, f"chunk {chunk} is not as it was written")
-    return row[0], row[1], row[2]
+    return read_chunks(db, path, [chunk])[chunk]
+
+
+def read_chunks(db: sqlite3.Connection, path: Path, chunks: Sequence[int]) -> dict[int, tuple[int, int, int]]:
+    """(document, start, stop) of each of some chunks.
+
+    Raises:
+        DamagedIndex: one is not as it was written.
+    """
+    found = {}
+    for row in numbered(db, "SELECT id, document, start, stop, context, sum FROM chunk WHERE id IN", chunks):
+        if summed(*row[:5]) == row[5]:
+            found[row[0]] = row[1:4]
+    for chunk in chunks:
+        if chunk not in found:
+            raise damaged(path, f"chunk {chunk} is not as it was written")
+    return found
+
+
+def numbered(db: sqlite3.Connection, query: str, numbers: Sequence[int]) -> list[tuple[Any, ...]]:
+    """The rows of some numbers.
+
+    Args:
+        query: ends with "IN".
+    """
+    rows = []
+    for start in range(0, len(numbers), _NUMBERS):
+        some = numbers[start : start + _NUMBERS]
+        rows += db.execute(f"{query} ({', '.join('?' * len(some))})", some).fetchall()
+    return rows
 
 
 def summed(*parts: Any) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,18 +58,28 @@ class Searcher:
         """
         wanted = None if where is None else filters.condition(where)
         with self._database.snapshot() as (db, state):
-            settings = self._database.record(db, "settings")
-            check(settings)
-            space = Space(**settings["space"])
-            now = self.view(db, state, space)
-            measure = measure_of(SimilarityFunction.to_similarity_fn(space.similarity))
+            now, measure = self._now(db, state, check)
             only = None if wanted is None or where is None else self._chosen(db, state, filters.key(where), wanted)
             total = state.chunks if only is None else len(only)
             rows = _Rows(db, self._database.file, chunks or state.chunks == state.documents)
             exact = exact or only is not None or now.graph is None
-            return [
-                list(map(rows.hit, *found)) for found in _deepened(now, queries, k, total, measure, only, exact, rows)
-            ]
+            found = _deepened(now, queries, k, total, measure, only, exact, rows)
+            rows.read([chunk for _, numbers in found for chunk in numbers])
+            return [list(map(rows.hit, *one)) for one in found]
+
+    def nearest(
+        self, queries: NDArray[np.float32], k: int, exact: bool, check: Callable[[Any], None]
+    ) -> tuple[Doubles, Indices]:
+        """Scores and numbers of each query's nearest chunks, (q, k) each: what `search` makes hits of."""
+        with self._database.snapshot() as (db, state):
+            now, measure = self._now(db, state, check)
+            return now.best(queries, k, measure, None, exact)
+
+    def _now(self, db: sqlite3.Connection, state: State, check: Callable[[Any], None]) -> tuple[View, Measure]:
+        settings = self._database.record(db, "settings")
+        check(settings)
+        space = Space(**settings["space"])
+        return self.view(db, state, space), measure_of(SimilarityFunction.to_similarity_fn(space.similarity))
 
     def view(self, db: sqlite3.Connection, state: State, space: Space) -> View:
         """The view of the generation that a connection sees."""
@@ -200,22 +210,27 @@ class _Rows:
         if self._each:
             return scores[:k].tolist(), chunks[:k].tolist()
         firsts: dict[int, tuple[float, int]] = {}
-        for score, chunk in zip(scores.tolist(), chunks.tolist(), strict=True):
-            firsts.setdefault(self._chunk(chunk)[0], (score, chunk))
+        numbers = chunks.tolist()
+        self._look_up(numbers)
+        for score, chunk in zip(scores.tolist(), numbers, strict=True):
+            firsts.setdefault(self._chunks[chunk][0], (score, chunk))
             if len(firsts) == k:
                 break
         return [score for score, _ in firsts.values()], [chunk for _, chunk in firsts.values()]
 
+    def read(self, chunks: Sequence[int]) -> None:
+        """Read some chunks and their documents, before `hit` is asked for them."""
+        self._look_up(chunks)
+        numbers = {self._chunks[chunk][0] for chunk in chunks} - self._documents.keys()
+        self._documents |= documents.by_numbers(self._db, self._file, list(numbers))
+
     def hit(self, score: float, chunk: int) -> Hit:
         """What a search gives back of a chunk."""
-        number, start, stop = self._chunk(chunk)
-        if number not in self._documents:
-            self._documents[number] = documents.by_number(self._db, self._file, number)
+        number, start, stop = self._chunks[chunk]
         one = self._documents[number]
         span = None if (start, stop) == (0, len(one.text)) else (start, stop)
         return Hit(one.id, score, one.text[start:stop], one.metadata, span, {"dense": score})
 
-    def _chunk(self, chunk: int) -> tuple[int, int, int]:
-        if chunk not in self._chunks:
-            self._chunks[chunk] = schema.read_chunk(self._db, self._file, chunk)
-        return self._chunks[chunk]
+    def _look_up(self, chunks: Sequence[int]) -> None:
+        new = set(chunks) - self._chunks.keys()
+        self._chunks |= schema.read_chunks(self._db, self._file, list(new))

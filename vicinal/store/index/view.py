@@ -85,10 +85,14 @@ class Part:
         Args:
             only: chunks to choose from, rising; None is all.
         """
-        rows = self.alive if only is None else _places(self.chunks, only)
-        prepared = Prepared(self.vectors, self.norms, rows)
+        prepared = self._prepared if only is None else replace(self._prepared, chosen=_places(self.chunks, only))
+        rows = prepared.chosen
         scores, found = top_k(queries, prepared, k, measure, _QUERIES, len(self.chunks) or 1, ("query", "vectors"))
         return scores, self.chunks[found if rows is None else rows[found]]
+
+    @cached_property
+    def _prepared(self) -> Prepared:
+        return Prepared(self.vectors, self.norms, self.alive)
 
 
 @dataclass(frozen=True, eq=False)

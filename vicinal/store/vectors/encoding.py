@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vicinal import report
 from vicinal.arguments import Truncation
 from vicinal.backends import numerics
+from vicinal.errors import SpaceMismatch
 from vicinal.extras import require
 from vicinal.store.vectors.formats import FORMATS, Format
 from vicinal.store.vectors.manifest import Settings
@@ -18,8 +19,11 @@ from vicinal.text.inputs import prompted
 from vicinal.text.tokens import HalfCharacter, Text
 
 if TYPE_CHECKING:
+    from vicinal.parallel import WorkerPool
     from vicinal.sentence_transformer import SentenceTransformer
 
+PIECE = 1024
+"""Texts that are divided into batches together, from the beginning of their shard: the same in one process or many."""
 SHARD_ROWS = 16384
 """Texts of a shard where the caller does not say: minutes of work, 25 MB of 384 dimensions."""
 
@@ -28,6 +32,10 @@ class Encoding:
     """One way to encode a stream in pieces. Later changes of the model's settings do not touch it.
 
     Arguments are those of `encode_to`.
+
+    Attributes:
+        settings: for the manifest.
+        at_once: texts that it is best given at a time: a piece, or as many as keep all processes of a pool busy.
     """
 
     def __init__(
@@ -43,6 +51,7 @@ class Encoding:
         truncation: Truncation,
         format: Format,
         shard_rows: int,
+        pool: WorkerPool | None = None,
     ) -> None:
         if format not in FORMATS:
             raise ValueError(f"format must be one of {', '.join(map(repr, FORMATS))}, not {format!r}")
@@ -55,6 +64,13 @@ class Encoding:
         )
         self._job, self._normalize, self._truncation = job, normalize_embeddings, truncation
         self._model = copy.deepcopy(model)
+        self._pool = pool
+        if self._pool is not None and self._pool.fingerprint != model.fingerprint:
+            raise SpaceMismatch(
+                f"the processes of this pool hold another model (space {self._pool.fingerprint[:12]}) than "
+                f"{model.name} (space {model.fingerprint[:12]}): start a pool of this one"
+            )
+        self.at_once = PIECE if self._pool is None else shard_rows
         # What a cache gives was computed in other batches, and its last bits with it: the shards would not be the same.
         self._model._cache = None
         self._model.truncate_dim = self._dims
@@ -68,6 +84,11 @@ class Encoding:
         """The (n, dims) vectors of texts; `before` came earlier, for messages."""
         vectors = np.empty((len(texts), self._dims), np.float32)
         whole = prompted(texts, self._prompt) if self._prompt else texts
+        if self._pool is not None:
+            self._pool.fill(
+                vectors, whole, self._job, self._normalize, self._truncation, False, PIECE, before, cached=False
+            )
+            return vectors
         try:
             self._model._fill(vectors, whole, self._job, self._normalize, self._truncation, False, before)
         except HalfCharacter as error:

@@ -33,8 +33,6 @@ logger = logging.getLogger("vicinal")
 
 _CHARACTERS = 1 << 26
 """Of the texts of a shard, which are held at once: one that has more ends early."""
-_PIECE = 1024
-"""Texts that are computed at once, from the beginning of their shard."""
 
 Compute: TypeAlias = Callable[[list[Text], int], NDArray[np.float32]]
 """Texts, and the number of the first in the stream, to their (n, dims) vectors."""
@@ -47,6 +45,7 @@ def write_vectors(
     compute: Compute,
     source: Any = None,
     done: Callable[[int], object] = lambda texts: None,
+    at_once: int = 1024,
 ) -> int:
     """Write the vectors of all texts into a folder; what is there already is compared and not computed again.
 
@@ -54,6 +53,7 @@ def write_vectors(
         folder: new, empty, or begun with the same texts and settings.
         source: what the texts are, for whoever reads the manifest; anything that JSON can hold.
         done: is told how many texts more are done.
+        at_once: texts that are computed at once, from the beginning of their shard.
 
     Returns:
         How many shards were computed.
@@ -80,7 +80,14 @@ def write_vectors(
                 if manifest.complete:  # readers must not take it for whole while it grows or is mended
                     manifest = manifest.begun()
                     manifest.write(folder)
-                _write(folder, manifest, table, number, shard, _computed(shard, rows, settings.dims, compute, done))
+                _write(
+                    folder,
+                    manifest,
+                    table,
+                    number,
+                    shard,
+                    _computed(shard, rows, settings.dims, compute, done, at_once),
+                )
                 computed += 1
             else:
                 done(len(shard))
@@ -174,11 +181,11 @@ def _finished(folder: Path, manifest: Manifest, table: Table, number: int, texts
 
 
 def _computed(
-    texts: list[Text], start: int, dims: int, compute: Compute, done: Callable[[int], object]
+    texts: list[Text], start: int, dims: int, compute: Compute, done: Callable[[int], object], at_once: int
 ) -> NDArray[np.float32]:
     vectors = np.empty((len(texts), dims), np.float32)
-    for at in range(0, len(texts), _PIECE):
-        piece = texts[at : at + _PIECE]
+    for at in range(0, len(texts), at_once):
+        piece = texts[at : at + at_once]
         vectors[at : at + len(piece)] = compute(piece, start + at)
         done(len(piece))
     return vectors
