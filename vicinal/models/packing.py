@@ -18,7 +18,7 @@ from torch.nn import functional
 
 NAME = "vicinal"
 """Of this attention in `transformers`."""
-KINDS = frozenset(("bert", "electra", "roberta", "xlm-roberta", "camembert"))
+KINDS = frozenset(("bert", "distilbert", "electra", "roberta", "xlm-roberta", "camembert"))
 """The architectures whose tokens meet in attention alone, and whose positions can be given."""
 _COUNTED = frozenset(("roberta", "xlm-roberta", "camembert"))
 """Those whose positions count the tokens that are no padding."""
@@ -85,8 +85,10 @@ def packed_inputs(features: Mapping[str, Tensor], packing: Packing, kind: str, p
 
 
 def prepare(network: Any) -> None:
-    """Give a network of `transformers` this attention, where it has torch's, and the quicker dropout."""
-    if network.config._attn_implementation != "sdpa":
+    """Give a network of KINDS, if it has torch's attention, this one and the quicker dropout."""
+    config = network.config
+    decodes = getattr(config, "is_decoder", False)
+    if config.model_type not in KINDS or config._attn_implementation != "sdpa" or decodes:
         return
     network.config._attn_implementation = NAME
     for module in network.modules():
@@ -119,7 +121,10 @@ def register() -> None:
 
 
 class _Attention(torch.autograd.Function):  # type: ignore[misc]
-    """softmax(scale q k') v within each text, all (N, heads, size), with dropout of the weights."""
+    """softmax(scale q k') v within each text, all (N, heads, size), with dropout of the weights.
+
+    Scores and weights of half precision are held in float32.
+    """
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, blocks: Any, scale: float, rate: float) -> Tensor:
@@ -133,29 +138,28 @@ class _Attention(torch.autograd.Function):  # type: ignore[misc]
                     weights.mul_(masks[-1])
                 there = _view(out, part)
                 there.copy_(torch.bmm(weights.to(v.dtype), v_).div_(1 - rate).view(there.shape))
-        ctx.save_for_backward(q, k, v, out, *masks)
+        ctx.save_for_backward(q, k, v, *masks)
         ctx.settings = blocks, scale, rate
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        q, k, v, out, *masks = ctx.saved_tensors
+        q, k, v, *masks = ctx.saved_tensors
         blocks, scale, rate = ctx.settings
-        gradients = [torch.empty_like(out) for _ in range(3)]
+        gradients = [torch.empty_like(states) for states in (q, k, v)]
         for i, part in enumerate(_parts(blocks, q.shape[1])):
-            q_, k_, v_, out_, of_out = (_flat(_view(states, part)) for states in (q, k, v, out, gradient))
+            q_, k_, v_, of_out = (_flat(_view(states, part)) for states in (q, k, v, gradient))
             of_out = of_out / (1 - rate)
             weights = _weights(q_, k_, scale)
-            of_weights = torch.bmm(of_out, v_.transpose(1, 2)).float()
+            of_weights = torch.bmm(of_out, v_.transpose(1, 2)).to(weights.dtype)
             if rate:
                 of_weights.mul_(masks[i])
             kept = weights * masks[i] if rate else weights
             of_v = torch.bmm(kept.to(v.dtype).transpose(1, 2), of_out)
-            mean = (of_out.float() * out_.float()).sum(-1, keepdim=True).mul_(1 - rate)
-            of_scores = of_weights.sub_(mean).mul_(weights).mul_(scale).to(q.dtype)
-            found = (torch.bmm(of_scores, k_), torch.bmm(of_scores.transpose(1, 2), q_), of_v)
-            for whole, one in zip(gradients, found, strict=True):
+            of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype).to(q.dtype)
+            of_q, of_k = torch.bmm(of_scores, k_).mul_(scale), torch.bmm(of_scores.transpose(1, 2), q_).mul_(scale)
+            for whole, one in zip(gradients, (of_q, of_k, of_v), strict=True):
                 there = _view(whole, part)
                 there.copy_(one.view(there.shape))
         return (*gradients, None, None, None)
@@ -187,8 +191,9 @@ def _flat(states: Tensor) -> Tensor:
 
 
 def _weights(q: Tensor, k: Tensor, scale: float) -> Tensor:
-    """softmax(scale q k') in float32."""
-    return torch.softmax(torch.bmm(q.float() * scale, k.float().transpose(1, 2)), -1)
+    """softmax(scale q k'), in float32 where they are of half precision."""
+    wide = torch.promote_types(q.dtype, torch.float32)
+    return torch.softmax(torch.bmm(q.to(wide) * scale, k.to(wide).transpose(1, 2)), -1)
 
 
 def _kept(like: Tensor, rate: float) -> Tensor:

@@ -50,6 +50,11 @@ class Trainable(nn.Sequential):  # type: ignore[misc]
 
     tokenize = preprocess
 
+    def packs(self, features: Features) -> bool:
+        """Whether padding of these features costs nothing and no text sees another, so that columns may be joined."""
+        ours = all(type(module).__module__.startswith("vicinal.models.") for module in self)
+        return ours and isinstance(self[0], Transformer) and self[0].packs(features)
+
     @property
     def tokenizer(self) -> Any:
         """The first module's."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from vicinal.loading.other import other_network
 from vicinal.loading.save import write_module
 from vicinal.models.inputs import TokenModule
 from vicinal.models.module import Features, kept, older, opened
-from vicinal.models.packing import KINDS, NAME, Packing, packed_inputs, prepare, register
+from vicinal.models.packing import NAME, Packing, packed_inputs, prepare, register
 from vicinal.models.vocabulary import Vocabulary
 from vicinal.text.tokens import ANY_SEGMENTS, TextTokenizer
 
@@ -124,8 +124,7 @@ class Transformer(TokenModule):
         dtypes = [options.pop(key, None) for key in ("dtype", "torch_dtype")]
         dtype = next((dtype for dtype in dtypes if dtype not in (None, "auto")), "float32")
         self.model = auto_model(form.config, tensors, dtype, root=root, trust_remote_code=trusted, **options)
-        if self.model.config.model_type in KINDS:
-            prepare(self.model)
+        prepare(self.model)
         self._vocabulary = Vocabulary(file, form.config)
         self._stated = dict(form.config)
 
@@ -158,25 +157,27 @@ class Transformer(TokenModule):
     def forward(self, features: Features, **options: Any) -> Features:
         """Adds token_embeddings (B, T, width), and all_layer_embeddings where the configuration asks for them."""
         given = {name: features[name] for name in self._arguments() if name in features}
-        packing = self._packing(given) if not options else None
-        if packing is not None:
-            config = self.model.config
-            given = packed_inputs(given, packing, config.model_type, config.pad_token_id)
-        found = self.model(**given, **options, return_dict=True)
-        back = _same if packing is None else packing.unpack
+        if options or not self.packs(features):
+            return kept(features, **self._states(self.model(**given, **options, return_dict=True)))
+        packing = Packing.of(given["attention_mask"])
+        config = self.model.config
+        given = packed_inputs(given, packing, config.model_type, config.pad_token_id)
+        return kept(features, **self._states(self.model(**given, return_dict=True), packing.unpack))
+
+    def packs(self, features: Features) -> bool:
+        """Whether it leaves the padding of these features out: where gradients are wanted, on a processor."""
+        mask = features.get("attention_mask")
+        if mask is None or mask.device.type != "cpu" or "inputs_embeds" in features or not torch.is_grad_enabled():
+            return False
+        compiled = self.model._compiled_call_impl is not None or torch.compiler.is_compiling()
+        return self.model.config._attn_implementation == NAME and not compiled
+
+    def _states(self, found: Any, back: Callable[[Any], Any] = lambda states: states) -> Features:
+        """The features that a network's answer holds."""
         made: Features = {"token_embeddings": back(found[0])}
         if getattr(self.model.config, "output_hidden_states", False):
             made["all_layer_embeddings"] = tuple(back(states) for states in found.hidden_states)
-        return kept(features, **made)
-
-    def _packing(self, given: Features) -> Packing | None:
-        """How to lay out a batch that a processor trains on; None where its network takes padded ones alone."""
-        mask = given.get("attention_mask")
-        if mask is None or not torch.is_grad_enabled() or mask.device.type != "cpu" or "inputs_embeds" in given:
-            return None
-        if self.model.config._attn_implementation != NAME or self.model._compiled_call_impl is not None:
-            return None
-        return Packing.of(mask)
+        return made
 
     # ---- texts -------------------------------------------------------------------------------------------------
 
@@ -259,10 +260,6 @@ class Transformer(TokenModule):
         for name in ("init_defaults", "module_classes"):
             options.pop(name, None)
         return cls(model_name_or_path, subfolder=subfolder, **options)
-
-
-def _same(states: Any) -> Any:
-    return states
 
 
 def _only(task: str, backend: str, model_kwargs: Mapping[str, Any], processor: Mapping[str, Any]) -> None:
