@@ -21,7 +21,7 @@ LAYERS = (
     ("losses", "cross_encoder.losses"),
     ("sentence_transformer", "cross_encoder", "chunked", "parallel", "selftest", "streams"),
     ("model", "store.cache", "store.vectors"),
-    ("engine", "arguments", "profiles", "hub", "cards", "torch_engine", "torch_form"),
+    ("engine", "arguments", "profiles", "hub", "cards", "torch_engine", "torch_form", "adapters"),
     ("models",),
     ("backends", "text", "loading", "report"),
     ("networks", "similarity"),

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vicinal.backends.torch import adapters
 from vicinal.backends.torch.auto import as_dtype
 from vicinal.backends.torch.weights import state_of, tensors_of
 from vicinal.errors import UnsafeModel, UnsupportedModel
@@ -124,10 +125,11 @@ class Trainable(nn.Sequential):  # type: ignore[misc]
             return {task: [*route, *rest] for task, route in first.sub_modules.items()}
         return {"": [first, *rest]}
 
-    def version(self) -> tuple[int, ...]:
-        """Changes whenever a weight is written to in place, as optimizers and `load_state_dict` do."""
+    def version(self) -> tuple[object, ...]:
+        """Changes whenever a weight is written to in place, as optimizers and `load_state_dict` do, or adapters are."""
         tensors = [*self.parameters(), *self.buffers()]
-        return (len(tensors), sum(tensor._version for tensor in tensors), sum(id(tensor) for tensor in tensors))
+        written = sum(tensor._version for tensor in tensors)
+        return (len(tensors), written, sum(id(tensor) for tensor in tensors), *adapters.state(self))
 
     @classmethod
     def of(cls, parts: Parts, dtype: str = "float32", trust_remote_code: bool = False, **options: Any) -> Trainable:

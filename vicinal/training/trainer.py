@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader
 from transformers import Trainer
 
+from vicinal.backends.torch import adapters
 from vicinal.backends.torch.weights import state_of, tensors_of
 from vicinal.errors import InvalidData, UnsupportedModel
 from vicinal.evaluation import SequentialEvaluator
@@ -386,6 +387,8 @@ class SentenceTransformerTrainer(Trainer):
         folder = Path(str(output_dir or self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         self.encoder.save(folder)
+        if adapters.carries(self.encoder.trainable()):
+            adapters.keep(self.encoder.trainable(), folder)
         if own := self._own_parameters():
             (folder / _LOSS_WEIGHTS).mkdir(exist_ok=True)
             write_safetensors(folder / _LOSS_WEIGHTS / "model.safetensors", tensors_of(own))
@@ -399,6 +402,18 @@ class SentenceTransformerTrainer(Trainer):
 
     def _load_folder(self, folder: Path) -> None:
         """Put a checkpoint's weights into the model that is being trained."""
+        if adapters.carries(self.encoder.trainable()):
+            adapters.restore(self.encoder.trainable(), folder)
+        else:
+            self._load_model(folder)
+        own = self._own_parameters()
+        if own:
+            state = state_of(read_weights(Folder(folder), _LOSS_WEIGHTS))
+            with torch.no_grad():
+                for name, parameter in own.items():
+                    parameter.copy_(state[name])
+
+    def _load_model(self, folder: Path) -> None:
         saved = self.model_class(str(folder), backend="torch", self_test=False)
         state = saved.trainable().state_dict()
         found = self.encoder.trainable().load_state_dict(state, strict=False)
@@ -407,12 +422,6 @@ class SentenceTransformerTrainer(Trainer):
             raise InvalidData(
                 f"{folder} is a checkpoint of another model: missing {missing[:3]}, unknown {found.unexpected_keys[:3]}"
             )
-        own = self._own_parameters()
-        if own:
-            state = state_of(read_weights(Folder(folder), _LOSS_WEIGHTS))
-            with torch.no_grad():
-                for name, parameter in own.items():
-                    parameter.copy_(state[name])
 
 
 _ENDINGS = (
