@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from collections import defaultdict
@@ -89,7 +90,11 @@ class SentenceTransformerTrainer(Trainer):
         args = self.arguments_class(output_dir="tmp_trainer") if args is None else args
         if not isinstance(args, SentenceTransformerTrainingArguments):
             raise TypeError(f"args must be {self.arguments_class.__name__}, not {type(args).__name__}")
-        defaults = type(args)(output_dir="x").to_dict()  # before there is an accelerator, whose state this resets
+        where: dict[str, Any] = {
+            "use_cpu": args.use_cpu,
+            "ddp_backend": args.ddp_backend,
+        }  # making arguments decides on the processes
+        defaults = {**type(args)(output_dir="x", **where).to_dict(), "use_cpu": False, "ddp_backend": None}
         self._model_init, self._given_loss = model_init, loss
         if model is None and model_init is None:
             raise ValueError(f"{type(self).__name__} needs a model, or model_init")
@@ -445,6 +450,4 @@ def _split(optimizer: Any, pattern: str, rate: float, names: Mapping[int, str]) 
 
 
 def _takes_one(function: Any) -> bool:
-    import inspect
-
     return len(inspect.signature(function).parameters) > 0
