@@ -102,8 +102,8 @@ def free_texts(data: Path, count: int) -> list[str]:
 def distil_layers(options: argparse.Namespace, seed: int) -> Outcome:
     teacher = SentenceTransformer(MODEL, threads=options.threads)
     schedule = Schedule(
-        steps=options.steps or 3600, batch_size=64, learning_rate=6e-4, warmup=0.05, bf16=True, save_every=100, seed=seed,
-        threads=options.threads,
+        steps=options.steps or 3600, batch_size=64, learning_rate=6e-4, warmup=0.05, bf16=True, save_every=100,
+        seed=seed, threads=options.threads,
     )  # fmt: skip
     return distil(
         teacher, free_texts(options.data, options.texts), options.out / f"distil-layers-{seed}", layers=options.layers,

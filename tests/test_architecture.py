@@ -22,7 +22,7 @@ LAYERS = (
     ("losses", "cross_encoder.losses"),
     ("sentence_transformer", "cross_encoder", "chunked", "parallel", "selftest", "streams"),
     ("model", "familiar", "store.cache", "store.vectors"),
-    ("engine", "arguments", "profiles", "hub", "cards", "torch_engine", "torch_form"),
+    ("engine", "arguments", "profiles", "hub", "cards", "torch_engine", "torch_form", "adapters"),
     ("models",),
     ("backends", "text", "loading", "report", "helpers"),
     ("networks", "similarity", "similarity_functions", "quantization"),

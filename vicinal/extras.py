@@ -15,6 +15,7 @@ _MODULES = {
     "chat": "jinja2",
     "onnx": "onnxruntime",
     "parquet": "pyarrow",
+    "peft": "peft",
     "plot": "matplotlib",
     "redis": "redis",
     "torch": "torch",

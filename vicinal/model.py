@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vicinal import arguments, report
+from vicinal.adapters import Adapters
 from vicinal.cards import ModelCardData
 from vicinal.engine import Engine
 from vicinal.errors import UnsupportedModel
@@ -25,7 +26,6 @@ from vicinal.loading.spec import Pooling, Route, Spec
 from vicinal.similarity import SimilarityFunction
 from vicinal.text.inputs import read
 from vicinal.text.tokens import padded
-from vicinal.torch_form import TorchForm
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -34,7 +34,7 @@ _CHANGING = threading.Lock()
 """Held while a spec is replaced, so that two threads' changes are both kept."""
 
 
-class Model(Familiar, TorchForm):
+class Model(Familiar, Adapters):
     """What every kind of model has. Setters replace the frozen spec, so that a call under way is not disturbed.
 
     Attributes:

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -48,13 +48,21 @@ _STALE = re.compile(
 _EXPORTS = ("onnx", "openvino")
 
 
-def save_model(path: Path, spec: Spec, parts: Parts, source: Path, card: tuple[str, bool] | None) -> None:
+def save_model(
+    path: Path,
+    spec: Spec,
+    parts: Parts,
+    source: Path,
+    card: tuple[str, bool] | None,
+    finish: Callable[[Path], None] | None = None,
+) -> None:
     """Write the folder beside `path`, then put it in its place. Other files that stand there are not touched: then
     each file is put in its place by itself, `modules.json` last.
 
     Args:
         source: the folder that the model was loaded from.
         card: a card's text, and whether the README.md of `source` stays instead where there is one; None writes none.
+        finish: changes the new folder before it is put in its place.
 
     Raises:
         NotADirectoryError: `path` is a file. UnsupportedModel: the network is a file that another program exported.
@@ -75,6 +83,8 @@ def save_model(path: Path, spec: Spec, parts: Parts, source: Path, card: tuple[s
         _write(new, spec, parts)
         if card is not None:
             _write_card(new / "README.md", source, *card)
+        if finish is not None:
+            finish(new)
         _swap(new, path)
     finally:
         shutil.rmtree(new, ignore_errors=True)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from vicinal.errors import InvalidData
-from vicinal.losses.features import Features, part, parts
+from vicinal.losses.features import Features, count, joined, part, parts
 from vicinal.losses.gradcache import recomputed
 
 Value: TypeAlias = Any  # a loss's value: a scalar tensor, or a dict of named ones that are summed
@@ -124,7 +124,12 @@ class Loss(nn.Module):  # type: ignore[misc]
         return full(model(dict(features))["sentence_embedding"])
 
     def embed_columns(self, columns: Sequence[Features], encode: Encode) -> list[Tensor]:
-        """The embeddings of every column."""
+        """The embeddings of every column: of one pass where the model leaves padding out, else column by column."""
+        packs = getattr(unwrapped(self.model), "packs", None)
+        if self.caching is None and len(columns) > 1 and packs is not None and packs(columns[0]):
+            whole = joined(columns)
+            if whole is not None:
+                return list(encode(self.model, whole).split([count(column) for column in columns]))
         return [self.embed(self.model, column, encode) for column in columns]
 
     def embed(self, model: Any, column: Features, encode: Encode) -> Tensor:

@@ -5,11 +5,13 @@ Two layouts: padded, one row a text; and flat, as static models have them, `{"in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from vicinal.errors import InvalidData
 
@@ -96,6 +98,26 @@ def parts(features: Features, rows: int, tokens: int | None) -> list[tuple[int, 
             cuts.append(row)
             held = widest = length
     return list(pairwise([*cuts, total]))
+
+
+def joined(columns: Sequence[Features]) -> Features | None:
+    """All columns as one, one under the other, padded at their ends; None where they are not alike or not padded."""
+    first = columns[0]
+    whole: Features = {}
+    if "attention_mask" not in first or any(column.keys() != first.keys() for column in columns):
+        return None
+    width = max(column["attention_mask"].shape[1] for column in columns)
+    for key, value in first.items():
+        values = [column[key] for column in columns]
+        if not isinstance(value, Tensor) or value.numel() == 1:
+            if any(bool(other != value) for other in values):
+                return None
+            whole[key] = value
+        elif all(each.shape == column["attention_mask"].shape for each, column in zip(values, columns, strict=True)):
+            whole[key] = torch.cat([F.pad(each, (0, width - each.shape[1])) for each in values])
+        else:
+            return None
+    return whole
 
 
 def _width(mask: Tensor) -> int:

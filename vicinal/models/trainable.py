@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vicinal.backends.torch import adapters
 from vicinal.backends.torch.auto import as_dtype
 from vicinal.backends.torch.weights import state_of, tensors_of
 from vicinal.errors import UnsupportedModel
@@ -58,6 +59,11 @@ class Trainable(nn.Sequential):  # type: ignore[misc]
         return made
 
     tokenize = preprocess
+
+    def packs(self, features: Features) -> bool:
+        """Whether padding of these features costs nothing and no text sees another, so that columns may be joined."""
+        ours = all(type(module).__module__.startswith("vicinal.models.") for module in self)
+        return ours and isinstance(self[0], Transformer) and self[0].packs(features)
 
     @property
     def tokenizer(self) -> Any:
@@ -128,10 +134,11 @@ class Trainable(nn.Sequential):  # type: ignore[misc]
             return {task: [*route, *rest] for task, route in first.sub_modules.items()}
         return {"": [first, *rest]}
 
-    def version(self) -> tuple[int, ...]:
-        """Changes whenever a weight is written to in place, as optimizers and `load_state_dict` do."""
+    def version(self) -> tuple[object, ...]:
+        """Changes whenever a weight is written to in place, as optimizers and `load_state_dict` do, or adapters are."""
         tensors = [*self.parameters(), *self.buffers()]
-        return (len(tensors), sum(tensor._version for tensor in tensors), sum(id(tensor) for tensor in tensors))
+        written = sum(tensor._version for tensor in tensors)
+        return (len(tensors), written, sum(id(tensor) for tensor in tensors), *adapters.state(self))
 
     @classmethod
     def of(cls, parts: Parts, dtype: str = "float32", **options: Any) -> Trainable:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from vicinal import networks
@@ -20,6 +21,7 @@ from vicinal.loading.other import other_network
 from vicinal.loading.save import write_module
 from vicinal.models.inputs import TokenModule
 from vicinal.models.module import Features, kept, older, opened
+from vicinal.models.packing import NAME, Packing, packed_inputs, prepare, register
 from vicinal.models.vocabulary import Vocabulary
 from vicinal.text.tokens import ANY_SEGMENTS, TextTokenizer
 
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 _OLD = {"model_args": "model_kwargs", "tokenizer_args": "processor_kwargs", "tokenizer_kwargs": "processor_kwargs",
         "config_args": "config_kwargs", "cache_dir": "cache_folder"}  # fmt: skip
 _READ = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "inputs_embeds")
+
+
+register()
 
 
 class Transformer(TokenModule):
@@ -119,6 +124,7 @@ class Transformer(TokenModule):
         dtypes = [options.pop(key, None) for key in ("dtype", "torch_dtype")]
         dtype = next((dtype for dtype in dtypes if dtype not in (None, "auto")), "float32")
         self.model = auto_model(form.config, tensors, dtype, root=root, trust_remote_code=trusted, **options)
+        prepare(self.model)
         self._vocabulary = Vocabulary(file, form.config)
         self._stated = dict(form.config)
 
@@ -151,11 +157,27 @@ class Transformer(TokenModule):
     def forward(self, features: Features, **options: Any) -> Features:
         """Adds token_embeddings (B, T, width), and all_layer_embeddings where the configuration asks for them."""
         given = {name: features[name] for name in self._arguments() if name in features}
-        found = self.model(**given, **options, return_dict=True)
-        made: Features = {"token_embeddings": found[0]}
+        if options or not self.packs(features):
+            return kept(features, **self._states(self.model(**given, **options, return_dict=True)))
+        packing = Packing.of(given["attention_mask"])
+        config = self.model.config
+        given = packed_inputs(given, packing, config.model_type, config.pad_token_id)
+        return kept(features, **self._states(self.model(**given, return_dict=True), packing.unpack))
+
+    def packs(self, features: Features) -> bool:
+        """Whether it leaves the padding of these features out: where gradients are wanted, on a processor."""
+        mask = features.get("attention_mask")
+        if mask is None or mask.device.type != "cpu" or "inputs_embeds" in features or not torch.is_grad_enabled():
+            return False
+        compiled = self.model._compiled_call_impl is not None or torch.compiler.is_compiling()
+        return self.model.config._attn_implementation == NAME and not compiled
+
+    def _states(self, found: Any, back: Callable[[Any], Any] = lambda states: states) -> Features:
+        """The features that a network's answer holds."""
+        made: Features = {"token_embeddings": back(found[0])}
         if getattr(self.model.config, "output_hidden_states", False):
-            made["all_layer_embeddings"] = found.hidden_states
-        return kept(features, **made)
+            made["all_layer_embeddings"] = tuple(back(states) for states in found.hidden_states)
+        return made
 
     # ---- texts -------------------------------------------------------------------------------------------------
 

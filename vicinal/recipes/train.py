@@ -247,7 +247,7 @@ def _trainer(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Let `transformers` not say that a resumed run has other arguments: it takes shares of the steps for numbers of steps.
+    """Keep `transformers` from saying that a resumed run has other arguments: it takes shares of steps for numbers.
 
     `base.running` has compared them.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from collections import defaultdict
@@ -14,6 +15,7 @@ from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader
 from transformers import Trainer
 
+from vicinal.backends.torch import adapters
 from vicinal.backends.torch.weights import state_of, tensors_of
 from vicinal.errors import InvalidData, UnsupportedModel
 from vicinal.evaluation import SequentialEvaluator
@@ -85,7 +87,11 @@ class SentenceTransformerTrainer(Trainer):
         args = self.arguments_class(output_dir="tmp_trainer") if args is None else args
         if not isinstance(args, SentenceTransformerTrainingArguments):
             raise TypeError(f"args must be {self.arguments_class.__name__}, not {type(args).__name__}")
-        defaults = type(args)(output_dir="x").to_dict()  # before there is an accelerator, whose state this resets
+        where: dict[str, Any] = {
+            "use_cpu": args.use_cpu,
+            "ddp_backend": args.ddp_backend,
+        }  # making arguments decides on the processes
+        defaults = {**type(args)(output_dir="x", **where).to_dict(), "use_cpu": False, "ddp_backend": None}
         self._model_init, self._given_loss = model_init, loss
         if model is None and model_init is None:
             raise ValueError(f"{type(self).__name__} needs a model, or model_init")
@@ -367,6 +373,8 @@ class SentenceTransformerTrainer(Trainer):
         folder = Path(str(output_dir or self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         self.encoder.save(folder)
+        if adapters.carries(self.encoder.trainable()):
+            adapters.keep(self.encoder.trainable(), folder)
         if own := self._own_parameters():
             (folder / _LOSS_WEIGHTS).mkdir(exist_ok=True)
             write_safetensors(folder / _LOSS_WEIGHTS / "model.safetensors", tensors_of(own))
@@ -380,6 +388,18 @@ class SentenceTransformerTrainer(Trainer):
 
     def _load_folder(self, folder: Path) -> None:
         """Put a checkpoint's weights into the model that is being trained."""
+        if adapters.carries(self.encoder.trainable()):
+            adapters.restore(self.encoder.trainable(), folder)
+        else:
+            self._load_model(folder)
+        own = self._own_parameters()
+        if own:
+            state = state_of(read_weights(Folder(folder), _LOSS_WEIGHTS))
+            with torch.no_grad():
+                for name, parameter in own.items():
+                    parameter.copy_(state[name])
+
+    def _load_model(self, folder: Path) -> None:
         saved = self.model_class(str(folder), backend="torch", self_test=False)
         state = saved.trainable().state_dict()
         found = self.encoder.trainable().load_state_dict(state, strict=False)
@@ -388,12 +408,6 @@ class SentenceTransformerTrainer(Trainer):
             raise InvalidData(
                 f"{folder} is a checkpoint of another model: missing {missing[:3]}, unknown {found.unexpected_keys[:3]}"
             )
-        own = self._own_parameters()
-        if own:
-            state = state_of(read_weights(Folder(folder), _LOSS_WEIGHTS))
-            with torch.no_grad():
-                for name, parameter in own.items():
-                    parameter.copy_(state[name])
 
 
 def _split(optimizer: Any, pattern: str, rate: float, names: Mapping[int, str]) -> None:
@@ -410,6 +424,4 @@ def _split(optimizer: Any, pattern: str, rate: float, names: Mapping[int, str]) 
 
 
 def _takes_one(function: Any) -> bool:
-    import inspect
-
     return len(inspect.signature(function).parameters) > 0

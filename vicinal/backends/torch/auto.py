@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from vicinal.backends.torch.adapters import merged
 from vicinal.backends.torch.weights import state_of, tensors_of
 from vicinal.errors import DamagedModel, Unavailable, UnsupportedModel
 from vicinal.extras import require
@@ -18,6 +19,8 @@ from vicinal.loading.weights import Tensor
 BODY, CLASSIFIER, CAUSAL = "AutoModel", "AutoModelForSequenceClassification", "AutoModelForCausalLM"
 OPTIONS = ("attn_implementation", "device_map", "max_memory", "offload_folder")
 """What `model_kwargs` may hold for torch, besides the dtype."""
+_RENAMED = "_vicinal_weight_conversions"
+"""Attribute of a network: how names of its checkpoint became those of its parameters."""
 
 
 @contextmanager
@@ -74,6 +77,7 @@ def auto_model(
         except (ImportError, ValueError) as error:  # a wish that cannot be met: flash attention that is not there
             raise Unavailable(f"{kind.__name__} cannot be set up with {options}: {error}") from error
     model.config.name_or_path = ""  # not "None", which would be taken for a name on the hub
+    setattr(model, _RENAMED, getattr(model, "_weight_conversions", None))
     missing = sorted(name for name in found["missing_keys"] if "pooler." not in name)
     if missing or found["mismatched_keys"]:
         wrong = [f"{name} {list(got)}, wanted {list(wanted)}" for name, got, wanted in found["mismatched_keys"]]
@@ -112,9 +116,15 @@ def _class(transformers: Any, settings: Any, task: str, trusted: bool) -> Any:
 
 
 def checkpoint_tensors(model: Any) -> dict[str, Tensor]:
-    """A network's present weights, by the names that its checkpoints have; views where they lie in main memory."""
+    """A network's present weights, by the names that its checkpoints have; views where they lie in main memory.
+
+    Active adapters are added to them, in copies.
+    """
     from transformers import core_model_loading
 
+    model = merged(model)
+    if hasattr(model, _RENAMED):  # reading an adapter has put its own in their place
+        model._weight_conversions = getattr(model, _RENAMED)
     state = model.state_dict()
     return tensors_of(core_model_loading.revert_weight_conversion(model, state))
 
