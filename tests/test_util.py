@@ -3,15 +3,18 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from vicinal import similarity, util
+from vicinal import helpers, similarity, util
 from vicinal.training import mining
 
 
-def test_util_is_similarity_and_mining() -> None:
-    assert util.__all__ == [*similarity.__all__, "mine_hard_negatives"]
+def test_util_is_similarity_mining_and_helpers() -> None:
+    assert util.__all__ == [*similarity.__all__, *helpers.__all__, "mine_hard_negatives", "resolve_ids"]
+    assert helpers.__all__ == sorted(helpers.__all__)
     assert similarity.__all__ == sorted(similarity.__all__)
     for name in similarity.__all__:
         assert getattr(util, name) is getattr(similarity, name)
+    for name in helpers.__all__:
+        assert getattr(util, name) is getattr(helpers, name)
     assert util.mine_hard_negatives is mining.mine_hard_negatives
 
 
