@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from vicinal.cli import outputs
+from vicinal.store.files import atomic
 
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 MATRICES = hnp.arrays(np.float32, st.tuples(st.integers(0, 9), st.integers(1, 5)), elements=FINITE)
@@ -49,7 +50,7 @@ def test_parquet(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="the parquet extra")
     vectors = np.random.default_rng(3).normal(size=(7, 5)).astype(np.float32)
     texts = [f"text {i} é" for i in range(7)]
-    with outputs.beside(tmp_path / "a.parquet") as file:
+    with atomic(tmp_path / "a.parquet") as file:
         writer = outputs.Parquet(file, 5, {"vicinal.model": '"m"'})
         writer.add(texts[:3], vectors[:3])
         writer.add(texts[3:], vectors[3:])
@@ -89,7 +90,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     path.write_bytes(b"before")
 
     def fail() -> None:
-        with outputs.beside(path) as file:
+        with atomic(path) as file:
             file.write(b"half")
             raise KeyboardInterrupt
 
@@ -104,7 +105,7 @@ def test_links_and_modes_are_kept(tmp_path: Path) -> None:
     (tmp_path / "real.npy").write_bytes(b"before")
     (tmp_path / "real.npy").chmod(0o600)
     (tmp_path / "link.npy").symlink_to("real.npy")
-    with outputs.beside(tmp_path / "link.npy") as file:
+    with atomic(tmp_path / "link.npy") as file:
         file.write(b"after")
     assert (tmp_path / "link.npy").is_symlink()
     assert (tmp_path / "real.npy").read_bytes() == b"after"

@@ -14,7 +14,8 @@ from vicinal.cli import options as o
 from vicinal.cli import readers, shards, terminal
 from vicinal.cli import rows as r
 from vicinal.cli.embedding import embed
-from vicinal.cli.outputs import beside, is_folder, writer_for
+from vicinal.cli.outputs import is_folder, writer_for
+from vicinal.store.files import atomic
 
 
 def encode(
@@ -85,7 +86,7 @@ def encode(
     else:
         dims = facts["dims"] = int(encode([], **wishes).shape[1])
         rows = 0
-        with beside(output) as file:
+        with atomic(output) as file:
             out = writer(file, dims, {f"vicinal.{name}": json.dumps(value) for name, value in facts.items()})
             for portion, vectors in embed(readers.read(inputs, reading), total, encode, **wishes):
                 out.add([row.text for row in portion], vectors)

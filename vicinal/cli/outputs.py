@@ -1,13 +1,11 @@
-"""Writes vectors as they come, beside the output's place, and puts them there when all went well."""
+"""Writes vectors as they come, in the format that the output's name says."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -65,20 +63,3 @@ def writer_for(path: Path, inputs: Sequence[str]) -> type[Writer]:
     if path.exists() and any(os.path.exists(name) and os.path.samefile(path, name) for name in inputs):
         raise typer.BadParameter(f"{path} is also an input, and would be replaced", param_hint="--output")
     return writer
-
-
-@contextmanager
-def beside(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when the block ends well, and leaves nothing when it does not."""
-    path = Path(os.path.realpath(path))
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with new.open("wb") as file:
-            if path.exists():
-                shutil.copymode(path, new)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
