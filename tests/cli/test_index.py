@@ -111,6 +111,15 @@ def test_reranking(run: Run, docs: Path) -> None:
     scores = dict(zip(texts, reranker.predict(pairs, truncation="ignore").tolist(), strict=True))
     assert [hit["text"] for hit in out["hits"]] == sorted(texts, key=lambda text: -scores[text])[:5]
     assert out["reranker"] == str(model)
+    weighed = json.loads(
+        run("search", "password", FAQ, "--rerank", model, "--dtype", "float32", "--candidates", 8, "--rerank-weight", 0,
+            "--json").stdout
+    )  # fmt: skip
+    assert [hit["text"] for hit in weighed["hits"]] == texts[:5]  # the first stage alone decides
+    assert weighed["reranker_weight"] == 0
+    refused = run("search", "password", FAQ, "--rerank-weight", 0.5)
+    assert refused.exit_code == 2
+    assert "needs --rerank MODEL" in refused.stderr
     run("index", "build", "docs", "-o", "docs.vicinal")
     found = run("search", "password", "--index", "docs.vicinal", "--rerank", model, "--dtype", "float32", "--json")
     ranked = json.loads(found.stdout)["hits"]

@@ -15,11 +15,12 @@ import pytest
 import torch
 
 from tests import tiny
-from vicinal import CrossEncoder, SentenceTransformer
+from vicinal import CrossEncoder, Pipeline, Retriever, SentenceTransformer
 from vicinal.errors import InvalidData
 from vicinal.evaluation.files import RetrievalSet, read_beir
 from vicinal.recipes import reranker
-from vicinal.recipes.reranker import Settings, check_unseen, compare, last_checkpoint, read_pairs, train_reranker
+from vicinal.recipes.judging import best_weight, compare, judge
+from vicinal.recipes.reranker import Settings, check_unseen, last_checkpoint, read_pairs, train_reranker
 
 WORDS = [word for word in tiny.VOCABULARY if word.isalpha()]
 SMALL: dict[str, Any] = {
@@ -73,7 +74,7 @@ def test_it_learns_what_it_is_taught(tmp_path: Path, encoder: SentenceTransforme
     assert found.before.shape == found.after.shape == (6,)
     assert found.difference.value == pytest.approx(found.after.mean() - found.before.mean())
     assert 0 < found.difference.p <= 1
-    assert str(found).startswith("set/test: nDCG@10 of 6 queries, the best 10 reranked\n  encoder alone  0.")
+    assert str(found).startswith("set/test: nDCG@10 of 6 queries, the best 10 reranked alone\n  encoder alone  0.")
 
     card = (tmp_path / "run/model/README.md").read_text()
     assert "BinaryCrossEntropyLoss" in card
@@ -100,6 +101,28 @@ def test_a_comparison_is_what_plain_loops_say(encoder: SentenceTransformer, tmp_
             gains = [test.relevant[f"q{i}"].get(f"d{d}", 0) for d in ranking]
             dcg = sum(gain / np.log2(rank + 2) for rank, gain in enumerate(gains))
             assert value == pytest.approx(dcg / (2 + 1 / np.log2(3)), abs=1e-6)
+
+
+def test_a_weight_is_chosen_by_other_queries(encoder: SentenceTransformer, tmp_path: Path) -> None:
+    from tests.cross_encoder.conftest import write_classifier
+
+    scorer = CrossEncoder(write_classifier(tmp_path / "scorer"), dtype="float32")
+    test = retrieval_set(texts(8, 5), texts(30, 6))
+    judged = judge(encoder, scorer, test, candidates=12)
+    chosen = best_weight([judged])
+    assert judged.ndcg(chosen).mean() == max(judged.ndcg(weight / 20).mean() for weight in range(21))
+    assert best_weight([judged], [0.3, 0.3]) == 0.3
+    np.testing.assert_allclose(judged.ndcg(1), judged.ndcg(None))  # alone
+    pipeline = Pipeline(Retriever(encoder, list(test.corpus.values())), scorer, 12, 10, weight=0.4)
+    for i, query in enumerate(test.queries.values()):
+        gains = [test.relevant[f"q{i}"].get(f"d{hit.id}", 0) for hit in pipeline(query)]
+        dcg = sum(gain / np.log2(rank + 2) for rank, gain in enumerate(gains))
+        assert judged.ndcg(0.4)[i] == pytest.approx(dcg / (2 + 1 / np.log2(3)), abs=1e-6)
+    with pytest.raises(ValueError, match="a weight is chosen among some, by at least one set"):
+        best_weight([])
+    few = retrieval_set(texts(3, 5), texts(12, 6))
+    with pytest.raises(InvalidData, match="3 of 3 queries of set/test stand in weigh too"):
+        train_reranker(encoder, PAIRS, tmp_path / "run", test=[few], weigh=[test])
 
 
 def test_queries_of_the_test_set_are_refused(tmp_path: Path, encoder: SentenceTransformer) -> None:
@@ -193,17 +216,22 @@ def write_beir(folder: Path, splits: dict[str, list[tuple[str, str, int]]]) -> P
 
 def test_as_a_program(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train = [("q0", "c0", 1), ("q1", "c1", 2), ("q1", "c2", 0), ("q2", "c3", 1)]
-    at = write_beir(tmp_path / "set", {"train": train, "test": [("q6", "c9", 1), ("q7", "c8", 1)]})
+    at = write_beir(
+        tmp_path / "set", {"train": train, "test": [("q6", "c9", 1), ("q7", "c8", 1)], "dev": [("q5", "c7", 1)]}
+    )
     pairs, corpus = read_pairs(str(at))
     assert len(pairs) == 3  # a grade of 0 is no answer
     assert len(corpus) == 20
     (table := tmp_path / "pairs.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in PAIRS))
     (more := tmp_path / "more.txt").write_text("\n".join(texts(5, 9)))
     arguments = [str(table), str(at), "--corpus", str(more), "--output", str(tmp_path / "run"), "--encoder",
-                 str(folder), "--test", f"{at}:test", "--candidates", "10", "--negatives", "1", "--depth", "40",
-                 "--max-length", "16"]  # fmt: skip
+                 str(folder), "--test", f"{at}:test", "--weigh", f"{at}:dev", "--candidates", "10", "--negatives", "1",
+                 "--depth", "40", "--max-length", "16"]  # fmt: skip
     reranker.main(arguments)
-    assert "set/test: nDCG@10 of 2 queries, the best 10 reranked" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "set/test: nDCG@10 of 2 queries, the best 10 reranked alone\n" in printed
+    assert "set/test: nDCG@10 of 2 queries, the best 10 reranked with a weight of 0." in printed
+    assert "set/test, beside the encoder" in (tmp_path / "run/model/README.md").read_text()
     assert CrossEncoder(tmp_path / "run/model").max_length == 16
     assert json.loads((tmp_path / "run/run.json").read_text())["pairs"] == 27
     assert read_beir(at, "test").queries.keys() == {"q6", "q7"}

@@ -11,6 +11,7 @@ import pytest
 from tests.cross_encoder.conftest import write_classifier
 from tests.retrieval.test_retriever import DOCUMENTS, QUERIES
 from vicinal import CrossEncoder, Pipeline, Retriever, SentenceTransformer, errors
+from vicinal.retrieval.fusion import weighted
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +72,28 @@ def test_a_budget_reranks_the_best_that_fit() -> None:
     assert whole.reranked == 20
 
 
+@pytest.mark.filterwarnings("ignore::vicinal.errors.TruncationWarning")
+def test_a_weight_orders_by_both_stages(retriever: Retriever, reranker: CrossEncoder) -> None:
+    first = retriever.search(QUERIES[0], 5)
+    alone = {hit.id: hit.scores["rerank"] for hit in Pipeline(retriever, reranker, 5, 5)(QUERIES[0])}
+    wanted = weighted([hit.score for hit in first], [alone[hit.id] for hit in first], 0.3)
+    found = Pipeline(retriever, reranker, 5, 5, weight=0.3)(QUERIES[0])
+    assert [hit.id for hit in found] == [first[i].id for i in np.argsort(-wanted, kind="stable")]
+    for hit in found:
+        assert hit.score == hit.scores["weighted"]
+        assert set(hit.scores) == {"dense", "rerank", "weighted"}
+    for weight, order in ((0, [hit.id for hit in first]), (1, sorted(alone, key=lambda i: -alone[i]))):
+        assert [hit.id for hit in Pipeline(retriever, reranker, 5, 5, weight=weight)(QUERIES[0])] == order
+    assert Pipeline(retriever, reranker, 5, 5, weight=0.3)([]) == []
+
+
 def test_refused(tmp_path: Path, retriever: Retriever, reranker: CrossEncoder) -> None:
     with pytest.raises(ValueError, match="candidates must be a positive integer, not 0"):
         Pipeline(retriever, reranker, candidates=0)
     with pytest.raises(ValueError, match="a reranker gives one score a pair; this model has 3 labels"):
         Pipeline(retriever, CrossEncoder(write_classifier(tmp_path / "three", 3)))
+    with pytest.raises(ValueError, match=r"weight must be a number between 0 .* and 1, not 2"):
+        Pipeline(retriever, reranker, weight=2)
     with pytest.raises(ValueError, match="within must be a positive number of seconds, not 0"):
         Pipeline(retriever, reranker)("a", within=0)
     with pytest.raises(errors.InvalidInput, match="query 1 is None, not a text"):

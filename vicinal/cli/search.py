@@ -66,6 +66,17 @@ def search(
     candidates: Annotated[
         int, typer.Option("--candidates", metavar="N", min=1, help="With --rerank: so many are scored again.")
     ] = 50,
+    rerank_weight: Annotated[
+        float | None,
+        typer.Option(
+            "--rerank-weight",
+            metavar="WEIGHT",
+            min=0,
+            max=1,
+            show_default=False,
+            help="With --rerank: its score counts so much beside the first one, 0 to 1. Without, it alone decides.",
+        ),
+    ] = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", metavar="N", min=1, help="Show so many lines.")] = 5,
     min_score: Annotated[
         float | None,
@@ -119,6 +130,8 @@ def search(
     if not query.strip():
         raise typer.BadParameter("the query is empty", param_hint="QUERY")
     options = o.ModelOptions(model, dtype, backend, threads, truncate_dim)
+    if rerank is None and rerank_weight is not None:
+        raise typer.BadParameter("needs --rerank MODEL", param_hint="--rerank-weight")
     depth = top_k if rerank is None else max(top_k, candidates)
     if index is None:
         if not inputs:
@@ -132,8 +145,10 @@ def search(
             raise typer.BadParameter("give files or --index, not both", param_hint="--index")
         found, facts = _of_index(index, query, where, depth, options)
     if rerank is not None:
-        found = _reranked(rerank, query, found, options)
+        found = _reranked(rerank, query, found, options, rerank_weight)
         facts["reranker"] = rerank
+        if rerank_weight is not None:
+            facts["reranker_weight"] = rerank_weight
     hits = [hit for hit in found[:top_k] if min_score is None or hit.score >= min_score]
     if as_json:
         listed = [{"score": round(h.score, 6), **h.facts, "text": h.text} for h in hits]
@@ -185,14 +200,17 @@ def _facts(query: str, model: SentenceTransformer) -> dict[str, Any]:
     return {"query": query, "model": model.name, "similarity": model.similarity_fn_name}
 
 
-def _reranked(name: str, query: str, found: list[Found], options: o.ModelOptions) -> list[Found]:
-    """The same in the order of a cross-encoder; of equal scores the first order is kept."""
+def _reranked(name: str, query: str, found: list[Found], options: o.ModelOptions, weight: float | None) -> list[Found]:
+    """The same in the order of a cross-encoder, or of both scores; of equal ones the first order is kept."""
     from vicinal.cross_encoder import CrossEncoder
+    from vicinal.retrieval.fusion import weighted
 
     if not found:
         return found
     reranker = CrossEncoder(name, dtype=options.dtype.value, threads=options.threads)
     scores = reranker.predict([(query, hit.text) for hit in found], show_progress_bar=False, truncation="ignore")
+    if weight is not None:
+        scores = weighted([hit.score for hit in found], scores, weight)
     again = [hit._replace(score=score) for hit, score in zip(found, scores.tolist(), strict=True)]
     return sorted(again, key=lambda hit: -hit.score)
 

@@ -18,11 +18,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
 from datasets import Dataset
-from numpy.typing import NDArray
 from transformers.trainer_callback import PrinterCallback
 
 from vicinal.cards import CrossEncoderModelCardData
@@ -31,18 +29,15 @@ from vicinal.cross_encoder import CrossEncoder
 from vicinal.cross_encoder.losses import BinaryCrossEntropyLoss
 from vicinal.errors import InvalidData, ModelWarning
 from vicinal.evaluation.files import RetrievalSet, read_beir
-from vicinal.evaluation.metrics import ndcg_at
-from vicinal.evaluation.resampling import Difference, mean_difference
-from vicinal.retrieval import Hit, Pipeline, Retriever
+from vicinal.recipes.judging import SHOWN, Comparison, best_weight, judge
 from vicinal.sentence_transformer import SentenceTransformer
+from vicinal.store.files import write_json
 from vicinal.text.files import columns, lines, records
 from vicinal.training.arguments import CrossEncoderTrainingArguments
 from vicinal.training.cross_encoder import CrossEncoderTrainer
 from vicinal.training.mining import mine_hard_negatives
 
 Pair = tuple[str, str]
-_SHOWN = 10
-"""Hits that are judged."""
 
 
 @dataclass(frozen=True)
@@ -80,33 +75,6 @@ class Settings:
             raise ValueError(f"depth={self.depth} is too few to draw {self.negatives} negatives from")
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """nDCG@10 of the encoder alone and of its candidates reranked, on the same queries.
-
-    Attributes:
-        name: of the set.
-        before, after: of each query, (queries,).
-        difference: of their means, after - before, with a paired test's p.
-        candidates: how many were reranked.
-    """
-
-    name: str
-    before: NDArray[np.float64]
-    after: NDArray[np.float64]
-    difference: Difference
-    candidates: int
-
-    def __str__(self) -> str:
-        change = self.difference
-        return (
-            f"{self.name}: nDCG@10 of {len(self.before)} queries, the best {self.candidates} reranked\n"
-            f"  encoder alone  {self.before.mean():.4f}\n"
-            f"  reranked       {self.after.mean():.4f}\n"
-            f"  difference    {change.value:+.4f}  95 %: {change.low:+.4f} to {change.high:+.4f}, p = {change.p:.4f}"
-        )
-
-
 def train_reranker(
     encoder: SentenceTransformer,
     pairs: Iterable[Pair],
@@ -114,6 +82,7 @@ def train_reranker(
     *,
     corpus: Iterable[str] = (),
     test: Sequence[RetrievalSet] = (),
+    weigh: Sequence[RetrievalSet] = (),
     candidates: int = 100,
     save_steps: int = 100,
     show_progress: bool = False,
@@ -130,24 +99,28 @@ def train_reranker(
         folder: of the run: "model" is the result, "checkpoints", "mined.json" and "start" what it needs to go on.
         corpus: further passages that negatives may be.
         test: sets to judge on.
+        weigh: sets, of other queries than those of `test` and of the pairs, by which the reranker's weight beside the
+            encoder is chosen (see `Pipeline` and `judging.best_weight`); each of `test` is then judged with it too.
         candidates: passages a query that are reranked there.
         save_steps: between two checkpoints.
         show_progress: whether to show it.
         settings: see `Settings`.
 
     Returns:
-        The cross-encoder, and a comparison for each of `test`.
+        The cross-encoder, and a comparison for each of `test`; with `weigh` a second one each, by the chosen weight.
 
     Raises:
-        InvalidData: a query of a test set stands among the pairs, a pair is none, no negative is found, or the folder
-            holds another run. ValueError: a setting is none.
+        InvalidData: a query of a test set stands among the pairs or in `weigh`, a pair is none, no negative is found, or
+            the folder holds another run. ValueError: a setting is none.
     """
     chosen = Settings(**settings)
-    if candidates < _SHOWN:
-        raise ValueError(f"candidates must be at least the {_SHOWN} that nDCG@{_SHOWN} looks at, not {candidates}")
+    if candidates < SHOWN:
+        raise ValueError(f"candidates must be at least the {SHOWN} that nDCG@{SHOWN} looks at, not {candidates}")
     told = _checked(pairs)
-    for data in test:
+    for data in (*test, *weigh):
         check_unseen(told, data)
+    for data in test:
+        check_unseen([(query, "") for other in weigh for query in other.queries.values()], data, "weigh")
     at = Path(folder)
     others = list(corpus)
     _claim(at, encoder, told, others, chosen)
@@ -155,7 +128,11 @@ def train_reranker(
         model = CrossEncoder(at / "model")
     else:
         model = _trained(encoder, told, others, at, chosen, save_steps, show_progress)
-    comparisons = [compare(encoder, model, data, candidates) for data in test]
+    weights: list[float | None] = [None]
+    if weigh and test:
+        weights.append(best_weight([judge(encoder, model, data, candidates) for data in weigh]))
+    judged = [judge(encoder, model, data, candidates) for data in test]
+    comparisons = [data.compared(weight) for data in judged for weight in weights]
     if comparisons:
         for found in comparisons:
             result = _result(found)
@@ -164,22 +141,7 @@ def train_reranker(
     return model, comparisons
 
 
-def compare(
-    encoder: SentenceTransformer, reranker: CrossEncoder, data: RetrievalSet, candidates: int = 100
-) -> Comparison:
-    """nDCG@10 of an encoder, and of a reranker over its best candidates."""
-    retriever = Retriever(encoder, list(data.corpus.values()), ids=list(data.corpus))
-    queries = list(data.queries.values())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # texts longer than a model are usual here, and both lose their end
-        alone = retriever.search(queries, _SHOWN)
-        reranked = Pipeline(retriever, reranker, candidates, _SHOWN)(queries)
-    grades = [data.relevant[query] for query in data.queries]
-    before, after = (ndcg_at(_gains(hits, grades), _ideal(grades), _SHOWN) for hits in (alone, reranked))
-    return Comparison(data.name, before, after, mean_difference(after, before), candidates)
-
-
-def check_unseen(pairs: Sequence[Pair], test: RetrievalSet) -> None:
+def check_unseen(pairs: Sequence[Pair], test: RetrievalSet, where: str = "the training pairs") -> None:
     """No query of a test set may be trained on, whatever its case and spaces.
 
     Raises:
@@ -188,8 +150,8 @@ def check_unseen(pairs: Sequence[Pair], test: RetrievalSet) -> None:
     trained = {_folded(query) for query, _ in pairs}
     if seen := [query for query in test.queries.values() if _folded(query) in trained]:
         raise InvalidData(
-            f"{len(seen)} of {len(test.queries)} queries of {test.name} stand in the training pairs too, the first "
-            f"{seen[0]!r}: what is measured on them means nothing. Take them out of the pairs"
+            f"{len(seen)} of {len(test.queries)} queries of {test.name} stand in {where} too, the first "
+            f"{seen[0]!r}: what is measured on them means nothing. Take them out there"
         )
 
 
@@ -222,20 +184,13 @@ def _claim(at: Path, encoder: SentenceTransformer, pairs: list[Pair], corpus: li
     file = at / "run.json"
     if not file.exists():
         at.mkdir(parents=True, exist_ok=True)
-        _write(file, json.dumps(run, indent=2))
+        write_json(file, run)
         return
     known = json.loads(file.read_text(encoding="utf-8"))
     if changed := [name for name in {**known, **run} if known.get(name) != run.get(name)]:
         raise InvalidData(
             f"{at} holds a run with another {', '.join(changed)}: give the same to go on with it, or another folder"
         )
-
-
-def _write(file: Path, text: str) -> None:
-    """Whole or not at all."""
-    beside = file.with_name(f"{file.name}.part")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(file)
 
 
 def _mined(encoder: SentenceTransformer, pairs: list[Pair], corpus: list[str], at: Path, chosen: Settings) -> Dataset:
@@ -257,7 +212,7 @@ def _mined(encoder: SentenceTransformer, pairs: list[Pair], corpus: list[str], a
                 f"no negative is found among {len(pairs)} pairs: give more passages as corpus, or a smaller "
                 f"relative_margin than {chosen.relative_margin}"
             )
-        _write(file, json.dumps({**rows, "label": [float(label) for label in rows["label"]]}))
+        write_json(file, {**rows, "label": [float(label) for label in rows["label"]]})
     return Dataset.from_dict(json.loads(file.read_text(encoding="utf-8")))
 
 
@@ -311,24 +266,6 @@ def _trained(
 # ---- judging -------------------------------------------------------------------------------------------------------
 
 
-def _gains(found: Sequence[Sequence[Hit]], grades: Sequence[dict[str, float]]) -> NDArray[np.float64]:
-    """Grades of what was found, (queries, 10)."""
-    gains = np.zeros((len(found), _SHOWN))
-    for row, (hits, known) in enumerate(zip(found, grades, strict=True)):
-        for place, hit in enumerate(hits):
-            gains[row, place] = known.get(hit.id, 0)
-    return gains
-
-
-def _ideal(grades: Sequence[dict[str, float]]) -> NDArray[np.float64]:
-    """The highest grades of each query, best first, (queries, 10)."""
-    ideal = np.zeros((len(grades), _SHOWN))
-    for row, known in enumerate(grades):
-        best = sorted(known.values(), reverse=True)[:_SHOWN]
-        ideal[row, : len(best)] = best
-    return ideal
-
-
 def _result(found: Comparison) -> Result:
     """What the model's card says of a comparison."""
     metrics = {
@@ -337,8 +274,9 @@ def _result(found: Comparison) -> Result:
         "difference": found.difference.value,
         "p": found.difference.p,
     }
-    config = {"queries": len(found.before), "candidates": found.candidates}
-    return Result("Reranking", "Reranking", found.name, metrics, None, config)
+    config = {"queries": len(found.before), "candidates": found.candidates, "weight": found.weight}
+    name = found.name if found.weight is None else f"{found.name}, beside the encoder"
+    return Result("Reranking", "Reranking", name, metrics, None, config)
 
 
 # ---- as a program --------------------------------------------------------------------------------------------------
@@ -378,6 +316,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--test", action="append", default=[], help="a folder in BEIR form to judge on, or folder:split"
     )
+    parser.add_argument("--weigh", action="append", default=[], help="the same, of other queries: to choose the "
+                        "reranker's weight beside the encoder by, which is then judged too")  # fmt: skip
     parser.add_argument("--candidates", type=int, default=100, help="passages that are reranked there (%(default)s)")
     parser.add_argument("--save-steps", type=int, default=100, help="between two checkpoints (%(default)s)")
     for name, default in asdict(Settings()).items():
@@ -391,10 +331,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pairs = [pair for told, _ in sources for pair in told]
     corpus = [passage for _, passages in sources for passage in passages]
     corpus += [line for place in given.pop("corpus") for _, line in lines(place) if line.strip()]
-    tests = [read_beir(*_folder_and_split(place)) for place in given.pop("test")]
+    tests, weigh = ([read_beir(*_folder_and_split(place)) for place in given.pop(name)] for name in ("test", "weigh"))
     encoder = SentenceTransformer(given.pop("encoder"))
     output = given.pop("output")
-    _, comparisons = train_reranker(encoder, pairs, output, corpus=corpus, test=tests, show_progress=True, **given)
+    _, comparisons = train_reranker(
+        encoder, pairs, output, corpus=corpus, test=tests, weigh=weigh, show_progress=True, **given
+    )
     sys.stdout.writelines(f"{found}\n" for found in comparisons)
 
 

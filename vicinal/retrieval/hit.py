@@ -17,7 +17,7 @@ class Hit:
         text: the document's, or the part of it that was found.
         metadata: what was stored with it.
         span: where in the document the text stands, (first character, end); None for all of it.
-        scores: of each stage that saw it, by the stage's name: "dense", "bm25", "fusion", "rerank".
+        scores: of each stage that saw it, by the stage's name: "dense", "bm25", "fusion", "rerank", "weighted".
     """
 
     id: Any

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from vicinal.errors import InvalidInput
+from vicinal.retrieval.fusion import checked_weight, weighted
 from vicinal.retrieval.hit import Hit
 from vicinal.retrieval.retriever import Retriever
 from vicinal.text.inputs import name_of
@@ -50,6 +51,10 @@ class Pipeline:
         reranker: scores (query, document) pairs.
         candidates: documents that the first stage gives to the second.
         top_k: hits that are returned.
+        weight: of the reranker's score beside the first stage's, between 0 and 1: both are standardised over the
+            candidates that were reranked, and added (see `fusion.weighted`). None orders by the reranker alone, which
+            suits one that ranks far better than the first stage; a small one, or one that was trained for another
+            domain, often does better beside it. `Hit.scores` has "rerank", and "weighted" what they were ordered by.
 
     ::
 
@@ -58,7 +63,15 @@ class Pipeline:
         ranking[0].text, ranking[0].scores, ranking.reranked
     """
 
-    def __init__(self, retriever: Retriever, reranker: CrossEncoder, candidates: int = 100, top_k: int = 10) -> None:
+    def __init__(
+        self,
+        retriever: Retriever,
+        reranker: CrossEncoder,
+        candidates: int = 100,
+        top_k: int = 10,
+        *,
+        weight: float | None = None,
+    ) -> None:
         for name, value in (("candidates", candidates), ("top_k", top_k)):
             if type(value) is not int or value < 1:
                 raise ValueError(f"{name} must be a positive integer, not {value!r}")
@@ -66,6 +79,7 @@ class Pipeline:
             raise ValueError(f"a reranker gives one score a pair; this model has {labels} labels")
         self.retriever, self.reranker = retriever, reranker
         self.candidates, self.top_k = candidates, top_k
+        self.weight = None if weight is None else checked_weight(weight)
 
     def __call__(self, query: Any, top_k: int | None = None, within: float | None = None) -> Any:
         """The best documents for a query, or for each of several.
@@ -108,11 +122,20 @@ class Pipeline:
                 spent = time.perf_counter() - begin
                 # Half of what fits by the mean rate so far: candidates differ in length.
                 step = min(int((left - spent) / spent * len(scores)) // 2, 4 * len(scores))
-        seen = [
-            replace(hit, score=score, scores={**hit.scores, "rerank": score})
-            for hit, score in zip(hits, scores, strict=False)
-        ]
+        seen = self._scored(hits[: len(scores)], scores)
         seen.sort(key=lambda hit: -hit.score)
         spent = time.perf_counter() - begin
         ordered = (*seen, *hits[len(scores) :])
         return Ranking(ordered[:top_k], len(scores), len(hits), {"retrieve": retrieving, "rerank": spent})
+
+    def _scored(self, hits: list[Hit], scores: list[float]) -> list[Hit]:
+        """The hits with what the reranker, and its weight, make of them."""
+        if self.weight is None:
+            named = ({"rerank": score} for score in scores)
+        else:
+            both = weighted([hit.score for hit in hits], scores, self.weight).tolist()
+            named = ({"rerank": score, "weighted": sum_} for score, sum_ in zip(scores, both, strict=True))
+        return [
+            replace(hit, score=list(new.values())[-1], scores={**hit.scores, **new})
+            for hit, new in zip(hits, named, strict=True)
+        ]
