@@ -7,8 +7,8 @@ DATA: a folder with scifact, cranfield and medquad in BEIR form, and arxiv/title
 
 Trained on claims and abstracts (SciFact, train), titles and abstracts (arXiv), questions and answers (MedQuAD, train),
 with four negatives each that the encoder mines. Its weight beside the encoder is chosen on titles of other abstracts
-and on MedQuAD's dev questions. Judged on Cranfield, of which nothing was trained on, and on the test queries of SciFact and
-MedQuAD; a paired randomisation test over queries. A run that was cut off goes on from its last checkpoint.
+and on MedQuAD's dev questions. Judged on Cranfield, of which nothing was trained on, and on the test queries of SciFact
+and MedQuAD; a paired randomisation test over queries. A run that was cut off goes on from its last checkpoint.
 """
 
 from __future__ import annotations

@@ -110,8 +110,8 @@ def train_reranker(
         The cross-encoder, and a comparison for each of `test`; with `weigh` a second one each, by the chosen weight.
 
     Raises:
-        InvalidData: a query of a test set stands among the pairs or in `weigh`, a pair is none, no negative is found, or
-            the folder holds another run. ValueError: a setting is none.
+        InvalidData: a query of a test set stands among the pairs or in `weigh`, a pair is none, no negative is found,
+            or the folder holds another run. ValueError: a setting is none.
     """
     chosen = Settings(**settings)
     if candidates < SHOWN:
