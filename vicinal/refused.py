@@ -87,6 +87,9 @@ ARGUMENTS: Mapping[str, str] = {
     "revision": "it is an argument of the model itself",
     "token": "it is an argument of the model itself",
     "local_files_only": "it is an argument of the model itself",
+    "long": "encode_document takes it",
+    "chunk_tokens": 'it goes with encode_document(..., long="chunk-mean"), "chunks" or "late"',
+    "chunk_overlap": 'it goes with encode_document(..., long="chunk-mean"), "chunks" or "late"',
     "low_cpu_mem_usage": "weights are always mapped, not copied",
 }
 """Of calls and `model_kwargs`."""

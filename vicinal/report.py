@@ -84,7 +84,10 @@ def half_character(text: str, texts: Sequence[Text], before: int = 0) -> Invalid
     )
 
 
-def cut(found: Sequence[tuple[int, int]], limit: int | None) -> str:
+WHOLE = 'encode_document(..., long="chunk-mean") reads whole texts'
+
+
+def cut(found: Sequence[tuple[int, int]], limit: int | None, advice: str = "Split them") -> str:
     """Which texts exceed the limit, and what to do.
 
     >>> print(cut([(3, 300), (8, 900)], 256))
@@ -97,7 +100,7 @@ def cut(found: Sequence[tuple[int, int]], limit: int | None) -> str:
     verb = "is cut" if len(found) == 1 else "are cut"
     return (
         f"{which} longer than this model's {limit} tokens and {verb}: row {first[0]} ({first[1]} tokens){rows}{more}. "
-        'Split them, or say truncation="ignore".'
+        f'{advice}, or say truncation="ignore".'
     )
 
 

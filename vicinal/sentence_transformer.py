@@ -353,7 +353,7 @@ class SentenceTransformer(Streams, Parallel, Model):
             copies = np.flatnonzero(places[inverse] != np.arange(len(texts)))
             vectors[copies] = vectors[places[inverse[copies]]]
         if cut:
-            report.warn(report.cut(cut, limit), TruncationWarning)
+            report.warn(report.cut(cut, limit, report.WHOLE), TruncationWarning)
         if zero:
             report.warn(report.zero(sorted(zero)), ZeroVectorWarning)
 
@@ -414,7 +414,7 @@ class SentenceTransformer(Streams, Parallel, Model):
                 item = everything(window.tokens, row, i, arrays)
                 results[window.rows[row]] = item if output_value is None else item[output_value]
         if cut:
-            report.warn(report.cut(cut, limit), TruncationWarning)
+            report.warn(report.cut(cut, limit, report.WHOLE), TruncationWarning)
         return results[0] if single else results
 
     # ---- comparing ---------------------------------------------------------------------------------------------

@@ -52,6 +52,21 @@ def test_build_update_search(run: Run, docs: Path) -> None:
     assert "model: vicinal-static-en" in run("index", "info", "docs.vicinal").stdout
 
 
+def test_build_removes_nothing_by_other_inputs(run: Run, docs: Path) -> None:
+    (docs / "more.txt").write_text("Tea is sold by weight.")
+    result = run("index", "build", "nowhere", "-o", "docs.vicinal")
+    assert "nowhere is not there" in result.stderr
+    assert not (docs / "docs.vicinal").exists()
+    run("index", "build", "docs", "-o", "docs.vicinal")
+    result = run("index", "build", "more.txt", "-o", "docs.vicinal")
+    assert result.exit_code == 1
+    assert f"docs.vicinal was built from {docs / 'docs'} too" in result.stderr
+    assert "name all inputs, or take another --output" in result.stderr
+    assert "0 removed" in run("index", "build", "docs", "more.txt", "-o", "docs.vicinal").stderr
+    (docs / "more.txt").unlink()  # what is gone need not be named any more
+    assert "1 removed" in run("index", "build", "docs", "-o", "docs.vicinal").stderr
+
+
 def test_check_mend_copy(run: Run, docs: Path) -> None:
     run("index", "build", "docs", "-o", "docs.vicinal")
     assert run("index", "verify", "docs.vicinal").exit_code == 0

@@ -36,7 +36,7 @@ def test_too_long_is_said(shared: SentenceTransformer) -> None:
         "longer than this model's 17 tokens",
         "row 1 (42 tokens)",
         "row 3 (43)",
-        "Split them",
+        'encode_document(..., long="chunk-mean") reads whole texts',
         'truncation="ignore"',
     ):
         assert part in message
@@ -155,3 +155,10 @@ def test_devices(shared: SentenceTransformer, alone: np.ndarray) -> None:
 def test_an_unknown_keyword(call: str, shared: SentenceTransformer) -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'normalise'"):
         getattr(shared, call)(["red"], normalise=True)
+
+
+def test_an_argument_of_long_documents(shared: SentenceTransformer) -> None:
+    with pytest.raises(TypeError, match="argument 'long'; long: encode_document takes it"):
+        shared.encode(["red"], long="chunks")
+    with pytest.raises(TypeError, match=r"argument 'chunk_tokens'; chunk_tokens: it goes with .*long=\"chunk-mean\""):
+        shared.encode_document(["red"], chunk_tokens=8)

@@ -12,6 +12,7 @@ import typer
 
 from vicinal.cli import options as o
 from vicinal.cli import terminal
+from vicinal.errors import InvalidInput
 
 if TYPE_CHECKING:
     from vicinal.store.index import Index
@@ -100,7 +101,8 @@ def build(
     """Make an index of files, or go on where an earlier run of this command was stopped.
 
     A text, Markdown or HTML file is a document, and so is a page of a PDF and a row of a table; long ones are divided
-    into chunks. What cannot be read is named at the end, and the exit code is 1 then.
+    into chunks. What cannot be read is named at the end, and the exit code is 1 then. To add files to an index, name
+    all of them: those that it was built from, and the new ones.
 
     \b
     Examples:
@@ -110,7 +112,9 @@ def build(
     from vicinal.store.index import Index
     from vicinal.store.index.schema import FILE
     from vicinal.store.ingest import Settings
+    from vicinal.store.ingest.run import check, left_out
 
+    check(inputs)
     loaded = o.ModelOptions(model, dtype, backend, threads).load()
     if (Path(output) / FILE).exists():
         opened = Index.open(output, loaded)
@@ -118,6 +122,11 @@ def build(
         options: dict[str, Any] = {"chunk_tokens": chunk_tokens, "chunk_overlap": chunk_overlap}
         opened = Index.create(output, loaded, search=search.value, **options)
     with opened:
+        if missing := left_out(opened, inputs):
+            raise InvalidInput(
+                f"{output} was built from {', '.join(missing)} too, and documents of what is not named would be removed: "
+                "name all inputs, or take another --output"
+            )
         _ingest(opened, inputs, Settings(column or "text", id_column), batch_tokens)
 
 

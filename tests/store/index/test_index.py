@@ -123,6 +123,12 @@ def test_an_add_is_all_or_nothing(index: Index) -> None:
         index.add(["x", "y"], ["z", "z"])
     with pytest.raises(InvalidInput, match="row 1: the text is None, not a text"):
         index.add(["x", None])  # type: ignore[list-item]
+    index.add(["x"], ids=["np"], metadata=[{"n": np.int64(7), "ok": np.bool_(True), "f": np.float32(0.5)}])
+    (found,) = index.get(["np"])
+    assert found is not None
+    assert found.metadata == {"n": 7, "ok": True, "f": 0.5}
+    assert [hit.id for hit in index.search("x", where={"n": 7})] == ["np"]
+    index.delete("np")
     with pytest.raises(InvalidInput, match=r"row 0: metadata\['a'\] is of type set"):
         index.add(["x"], metadata=[{"a": {1}}])
     with pytest.raises(ValueError, match="there are 2 texts, but 1 ids"):
@@ -156,7 +162,7 @@ def test_what_is_there_already_is_not_touched(index: Index, model: SentenceTrans
         Index.open(tmp_path / "nowhere")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "index.db").write_bytes(b"no database at all, but long enough to look at" * 50)
-    with pytest.raises(DamagedIndex, match="is damaged: file is not a database"):
+    with pytest.raises(DamagedIndex, match=r"is damaged: file is not a database\. Nothing here mends"):
         Index.open(tmp_path / "other")
     sqlite3.connect(tmp_path / "empty.db").close()
     assert not list(tmp_path.glob(".*.new"))

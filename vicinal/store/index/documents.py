@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vicinal.errors import DuplicateId, InvalidInput
 from vicinal.store.index import schema
 
@@ -179,13 +181,16 @@ def text_hash(text: str) -> bytes:
 def flattened(metadata: Any, where: str) -> tuple[str, list[tuple[str, int, Any]]]:
     """Metadata as JSON, and its values as filters see them.
 
+    NumPy's numbers are stored as Python's, so that rows of a table can be given.
+
     Raises:
         InvalidInput: it is no mapping from names to JSON values.
     """
     if not isinstance(metadata, Mapping):
         raise InvalidInput(f"{where}: metadata must be a mapping, not {type(metadata).__name__}")
+    metadata = {name: value.item() if isinstance(value, np.generic) else value for name, value in metadata.items()}
     _check_json(metadata, f"{where}: metadata", 0)
-    text = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False, sort_keys=True)
+    text = json.dumps(metadata, ensure_ascii=False, allow_nan=False, sort_keys=True)
     return text, [(name, *kind_of(value)) for name, value in metadata.items()]
 
 

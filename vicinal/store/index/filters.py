@@ -137,7 +137,10 @@ def _compared(name: str, operator: Any, value: Any) -> Condition:
 def _plain(name: str, value: Any) -> tuple[int, Any]:
     kind, plain = kind_of(value)
     if kind == OTHER:
-        raise InvalidFilter(f"{name!r} is compared with a text, a number, True, False or None, not with {value!r}")
+        several = f"; {{{name!r}: {{'in': [...]}}}} means one of several" if isinstance(value, (list, tuple, set)) else ""
+        raise InvalidFilter(
+            f"{name!r} is compared with a text, a number, True, False or None, not with {value!r}{several}"
+        )
     if isinstance(plain, int) and not -(1 << 63) <= plain < 1 << 63:
         raise InvalidFilter(f"{name!r} is compared with {plain}, which takes more than 64 bits")
     if plain != plain:

@@ -40,7 +40,7 @@ def mend(
         db = transaction.db
         pages = [line for (line,) in db.execute("PRAGMA integrity_check(10)") if line != "ok"]
         if pages:
-            raise schema.damaged(database.file, f"{'; '.join(pages)[:500]}: only a backup helps, or to index anew")
+            raise schema.beyond_repair(database.file, "; ".join(pages)[:500])
         lost, again, found = _faults(db, database, space)
         transaction.remove(sorted(lost))
         for name, query in verify.STRAY.items():

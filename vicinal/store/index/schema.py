@@ -74,7 +74,10 @@ def connect(path: Path, timeout: float, create: bool = False) -> sqlite3.Connect
         IndexNotFound: there is no such file. DamagedIndex: it is no SQLite file.
     """
     if not create and not path.is_file():
-        raise IndexNotFound(f"there is no index at {path.parent}: Index.create({str(path.parent)!r}, model) makes one")
+        raise IndexNotFound(
+            f"there is no index at {path.parent}: Index.create({str(path.parent)!r}, model) makes one, and so does "
+            f"`vicinal index build FILES -o {path.parent}`"
+        )
     mode = "rwc" if create else "rw"
     with speaking(path):
         db = sqlite3.connect(
@@ -126,7 +129,15 @@ def _said(error: sqlite3.Error, path: Path) -> Exception:
         return OSError(
             errno.EIO, f"{text} ({free >> 10:,} KiB are free there; SQLite needs some to open a file)", str(path)
         )
-    return damaged(path, text)
+    return beyond_repair(path, text)
+
+
+def beyond_repair(path: Path, what: str) -> DamagedIndex:
+    """The error for a file that SQLite cannot read, or not all of it."""
+    return DamagedIndex(
+        f"the index at {path.parent} is damaged: {what}. Nothing here mends a file that SQLite itself cannot read: put a "
+        "backup in its place, or index the documents anew"
+    )
 
 
 def damaged(path: Path, what: str) -> DamagedIndex:

@@ -100,8 +100,8 @@ def ingest(
     """Make the documents of an index those of some files.
 
     Args:
-        paths: files, and folders with all files below them that can be read (hidden ones are left out). None: those of
-            the last run, and its settings.
+        paths: files, and folders with all files below them that can be read (hidden ones are left out). Documents of
+            files of earlier runs that are not among them are removed. None: those of the last run, and its settings.
         settings: how files are read.
         progress: is told how many files more are done.
         options: of `encode_document`.
@@ -129,6 +129,31 @@ def count(index: Index, paths: Sequence[str | os.PathLike[str]] | None = None) -
     return sum(1 for _ in _files([Path(place["base"]) / path for path in place["paths"]]))
 
 
+def check(paths: Sequence[str], base: str = "") -> None:
+    """Look whether inputs can be read at all.
+
+    Raises:
+        InvalidInput: one is not there, or can never be read.
+    """
+    for path in paths:
+        full = Path(base) / path
+        if not full.exists():
+            raise InvalidInput(f"{path} is not there")
+        if full.is_file() and full.suffix.lower() not in suffixes():
+            raise InvalidInput(f"{path} is none of {', '.join(suffixes())}, which can be read")
+
+
+def left_out(index: Index, paths: Sequence[str]) -> list[str]:
+    """Inputs of the last run that are still there and not among these: a run over these would remove their documents."""
+    with index._database.snapshot() as (db, _):
+        last = schema.read_record(db, index._database.file, "inputs")
+    if last is None:
+        return []
+    now = {Path(os.path.abspath(path)) for path in paths}
+    before = [Path(os.path.normpath(Path(last["base"]) / path)) for path in last["paths"]]
+    return [str(path) for path in before if path.exists() and not now & {path, *path.parents}]
+
+
 def _inputs(index: Index, paths: Any, settings: Settings | None) -> dict[str, Any]:
     if paths is not None:
         return {
@@ -148,12 +173,7 @@ def _inputs(index: Index, paths: Any, settings: Settings | None) -> dict[str, An
 def _recorded(index: Index, paths: Any, settings: Settings | None) -> dict[str, Any]:
     """What is read and how, kept for the next run."""
     place = _inputs(index, paths, settings)
-    for path in place["paths"]:
-        full = Path(place["base"]) / path
-        if not full.exists():
-            raise InvalidInput(f"{path} is not there")
-        if full.is_file() and full.suffix.lower() not in suffixes():
-            raise InvalidInput(f"{path} is none of {', '.join(suffixes())}, which can be read")
+    check(place["paths"], place["base"])
     with index._writing() as transaction:
         if schema.read_record(transaction.db, index._database.file, "inputs") != place:
             schema.write_record(transaction.db, "inputs", place)
