@@ -124,8 +124,8 @@ def build(
     with opened:
         if missing := left_out(opened, inputs):
             raise InvalidInput(
-                f"{output} was built from {', '.join(missing)} too, and documents of what is not named would be removed: "
-                "name all inputs, or take another --output"
+                f"{output} was built from {', '.join(missing)} too, and the documents of what is not named would be "
+                "removed: name all inputs, or take another --output"
             )
         _ingest(opened, inputs, Settings(column or "text", id_column), batch_tokens)
 

@@ -77,7 +77,8 @@ def chunk(text: str, count: Count, limit: int, overlap: int = 0) -> list[Chunk]:
     around, whole = (int(n) for n in count(["", text]))
     room = limit - around
     if not 0 <= overlap <= max(room, 0) // 2:
-        raise ValueError(f"chunk_overlap must be from 0 to half of the {max(room, 0)} tokens of a chunk, not {overlap!r}")
+        room = max(room, 0)
+        raise ValueError(f"chunk_overlap must be from 0 to half of the {room} tokens of a chunk, not {overlap!r}")
     if whole <= limit or not text.strip():
         return [Chunk(0, len(text))]
     found = list(blocks(text))

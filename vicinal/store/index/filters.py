@@ -137,7 +137,7 @@ def _compared(name: str, operator: Any, value: Any) -> Condition:
 def _plain(name: str, value: Any) -> tuple[int, Any]:
     kind, plain = kind_of(value)
     if kind == OTHER:
-        several = f"; {{{name!r}: {{'in': [...]}}}} means one of several" if isinstance(value, (list, tuple, set)) else ""
+        several = f"; {{{name!r}: {{'in': [...]}}}} means one of several" if isinstance(value, (list, tuple)) else ""
         raise InvalidFilter(
             f"{name!r} is compared with a text, a number, True, False or None, not with {value!r}{several}"
         )

@@ -135,8 +135,8 @@ def _said(error: sqlite3.Error, path: Path) -> Exception:
 def beyond_repair(path: Path, what: str) -> DamagedIndex:
     """The error for a file that SQLite cannot read, or not all of it."""
     return DamagedIndex(
-        f"the index at {path.parent} is damaged: {what}. Nothing here mends a file that SQLite itself cannot read: put a "
-        "backup in its place, or index the documents anew"
+        f"the index at {path.parent} is damaged: {what}. Nothing here mends a file that SQLite itself cannot read: put "
+        "a backup in its place, or index the documents anew"
     )
 
 

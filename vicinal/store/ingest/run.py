@@ -144,7 +144,7 @@ def check(paths: Sequence[str], base: str = "") -> None:
 
 
 def left_out(index: Index, paths: Sequence[str]) -> list[str]:
-    """Inputs of the last run that are still there and not among these: a run over these would remove their documents."""
+    """Inputs of the last run that are there and not among these: a run over these would remove their documents."""
     with index._database.snapshot() as (db, _):
         last = schema.read_record(db, index._database.file, "inputs")
     if last is None:
