@@ -25,7 +25,7 @@ from vicinal.evaluation.files import RetrievalSet, read_beir
 from vicinal.recipes.judging import best_weight, judge
 from vicinal.recipes.reranker import Pair, check_unseen, read_pairs, train_reranker
 
-HELD = 200
+HELD = 100
 """Titles that the weight is chosen by."""
 
 

@@ -316,7 +316,8 @@ _DELEGATED = frozenset(
     (
         "parameters", "named_parameters", "buffers", "named_buffers", "state_dict", "load_state_dict", "zero_grad",
         "requires_grad_", "modules", "named_modules", "children", "named_children", "register_module", "add_module",
-        "apply", "gradient_checkpointing_enable", "gradient_checkpointing_disable", "training", "share_memory",
+        "apply", "gradient_checkpointing_enable", "gradient_checkpointing_disable",
+        "activation_checkpointing_enable", "activation_checkpointing_disable", "training", "share_memory",
     )
 )  # fmt: skip
 """What a model lets its torch modules answer."""

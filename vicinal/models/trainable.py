@@ -107,23 +107,42 @@ class Trainable(nn.Sequential):  # type: ignore[misc]
 
     get_sentence_embedding_dimension = get_embedding_dimension
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None) -> None:
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: Mapping[str, Any] | None = None, **how: Any
+    ) -> None:
         """Compute activations anew in the backward pass instead of keeping them.
+
+        Args:
+            activation_checkpointing_kwargs: for torch's `checkpoint`.
+            how: which layers, and where what is kept lies (`every_n_layers`, `offload`), where `transformers` has them.
 
         Raises:
             UnsupportedModel: no module can.
         """
+        for network in self._networks():
+            if hasattr(network, "activation_checkpointing_enable"):
+                network.activation_checkpointing_enable(activation_checkpointing_kwargs, **how)
+            else:  # an older transformers knows the older name alone
+                network.gradient_checkpointing_enable(activation_checkpointing_kwargs, **how)
+
+    def activation_checkpointing_disable(self) -> None:
+        """Keep activations again."""
+        for network in self._networks():
+            getattr(network, "activation_checkpointing_disable", network.gradient_checkpointing_disable)()
+
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None, **how: Any
+    ) -> None:
+        """The older name of `activation_checkpointing_enable`."""
+        self.activation_checkpointing_enable(gradient_checkpointing_kwargs, **how)
+
+    gradient_checkpointing_disable = activation_checkpointing_disable
+
+    def _networks(self) -> list[Any]:
         networks = [module.model for module in self.modules() if isinstance(module, Transformer)]
         if not networks:
             raise UnsupportedModel("gradient checkpointing needs a network of transformers; this model has none")
-        for network in networks:
-            network.gradient_checkpointing_enable(gradient_checkpointing_kwargs=gradient_checkpointing_kwargs)
-
-    def gradient_checkpointing_disable(self) -> None:
-        """Keep activations again."""
-        for module in self.modules():
-            if isinstance(module, Transformer):
-                module.model.gradient_checkpointing_disable()
+        return networks
 
     # ---- ways through it -----------------------------------------------------------------------------------------
 

@@ -95,7 +95,7 @@ class SentenceTransformerTrainer(Trainer):
         self._model_init, self._given_loss = model_init, loss
         if model is None and model_init is None:
             raise ValueError(f"{type(self).__name__} needs a model, or model_init")
-        model = model_init() if model is None and model_init is not None else model
+        model = self._made(None) if model is None else model
         if not isinstance(model, self.model_class):
             raise TypeError(f"model must be a {self.model_class.__name__}, not {type(model).__name__}")
         self._hold(model)
@@ -143,10 +143,13 @@ class SentenceTransformerTrainer(Trainer):
         )
 
     def _init_model(self, trial: Any = None) -> Any:
-        model = self._model_init(trial) if _takes_one(self._model_init) else self._model_init()  # type: ignore[misc]
-        self._hold(model)
+        self._hold(self._made(trial))
         self.data_collator = self._collator(self.args)
-        return model.trainable()
+        return self.encoder.trainable()
+
+    def _made(self, trial: Any) -> Any:
+        """A model by `model_init`, which may want to know the trial."""
+        return self._model_init(trial) if _takes_one(self._model_init) else self._model_init()  # type: ignore[misc]
 
     def get_default_loss(self, model: Any) -> Any:
         """The loss where none is given."""
