@@ -265,6 +265,13 @@ def test_cross_encoders_train_as_the_peers_do(tmp_path: Path) -> None:
         ({"a": [], "b": []}, "has no rows"),
         ({"a": ["x", None], "b": ["y", "z"]}, "row 1: 'a' must be a text"),
         ({"a": ["x"], "b": ["y"], "label": ["one"]}, "row 0: 'label' must be a number"),
+        ({"a": ["x"] * 2500, "b": ["y"] * 2499 + [None]}, "row 2499: 'b' must be a text"),
+        (
+            {"a": ["x"] * 1500, "b": ["y", " "] + ["z"] * 1497 + [""]},
+            "has 2 rows with an empty text, the first row 1, 'b'",
+        ),
+        ({"a": ["x"] * 1300, "b": ["y"] * 1300, "label": [0.5] * 1299 + [float("nan")]}, "row 1299: 'label' must be"),
+        ({"a": ["x"] * 2, "b": ["y"] * 2, "label": [[0.5, 1.0], [float("inf")]]}, "row 1: 'label' must be a number"),
     ],
 )
 def test_data_is_looked_at_before_the_first_step(data: dict[str, Any], text: str, folder: Path, tmp_path: Path) -> None:
@@ -274,6 +281,20 @@ def test_data_is_looked_at_before_the_first_step(data: dict[str, Any], text: str
         SentenceTransformerTrainer(
             model=model, args=arguments(tmp_path / "o"), train_dataset=datasets.Dataset.from_dict(data), loss=loss
         )
+
+
+def test_rows_that_a_function_makes_are_not_all_made(folder: Path, tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def made(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        asked.append(len(rows["a"]))
+        return rows
+
+    data = datasets.Dataset.from_dict({"a": ["x"] * 400, "b": ["y"] * 400}).with_transform(made)
+    model = SentenceTransformer(folder, dtype="float32")
+    loss = losses.MultipleNegativesRankingLoss(model)
+    SentenceTransformerTrainer(model=model, args=arguments(tmp_path / "o"), train_dataset=data, loss=loss)
+    assert 100 <= sum(asked) < 400  # the card looks at some too
 
 
 def test_losses_and_data_sets_must_have_the_same_names(folder: Path, tmp_path: Path) -> None:

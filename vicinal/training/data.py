@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from math import isfinite
 from typing import Any
 
+import numpy as np
 import torch
 
 from vicinal.errors import InvalidData
 from vicinal.training.collator import DATASET, LABELS
 
-_CHECKED = 100
-"""Rows that are looked at before the first step."""
+_AT_ONCE = 1000
+"""Rows that are read together before the first step, where all are looked at."""
+_FEW = 100
+"""Rows that are looked at where each is computed when it is read."""
 _ORDER = ("query", "question", "anchor", "premise", "sentence1"), ("answer", "positive", "hypothesis", "sentence2")
 
 
@@ -30,10 +35,10 @@ def as_sets(data: Any) -> Any:
 
 
 def check(data: Any, name: str, loss: Any) -> None:
-    """Look at the columns and first rows of a data set.
+    """Look at the columns and rows of a data set.
 
     Raises:
-        InvalidData: the loss cannot be given them, or a row holds no text.
+        InvalidData: the loss cannot be given them, or a row holds no text, an empty one, or a label that is no number.
     """
     columns = list(getattr(data, "column_names", None) or ())
     if not columns:
@@ -67,20 +72,59 @@ def _order(inputs: Sequence[str], name: str) -> None:
 
 
 def _rows(data: Any, inputs: Sequence[str], labels: Sequence[str], name: str) -> None:
+    """Every row, a portion at a time."""
     if not len(data):
         raise InvalidData(f"{name} has no rows")
-    for i in range(min(_CHECKED, len(data))):
-        row = data[i]
+    empty: list[tuple[int, str]] = []
+    for start, portion in _portions(data):
         for column in inputs:
-            value = row[column]
-            texts = value if isinstance(value, (list, tuple)) else [value]
-            if not texts or not all(isinstance(text, str) for text in texts):
-                raise InvalidData(f"{name}, row {i}: {column!r} must be a text or a list of texts, not {value!r}")
+            for i, value in enumerate(portion[column], start):
+                texts = value if isinstance(value, (list, tuple)) else (value,)
+                if not texts or not all(isinstance(text, str) for text in texts):
+                    raise InvalidData(f"{name}, row {i}: {column!r} must be a text or a list of texts, not {value!r}")
+                if not all(texts) or not all(map(str.strip, texts)):
+                    empty.append((i, column))
         for column in labels:
-            found = row[column]
-            numbers = found if isinstance(found, (list, tuple)) else [found]
-            if not all(isinstance(number, (int, float)) for number in numbers):
-                raise InvalidData(f"{name}, row {i}: {column!r} must be a number or a list of numbers, not {found!r}")
+            if (bad := _no_number(portion[column])) is not None:
+                raise InvalidData(
+                    f"{name}, row {start + bad}: {column!r} must be a number or a list of numbers, not "
+                    f"{portion[column][bad]!r}"
+                )
+    if empty:
+        row, column = min(empty)
+        raise InvalidData(
+            f"{name} has {len({row for row, _ in empty})} rows with an empty text, the first row {row}, {column!r}: "
+            "leave them out (data.filter(...)), since a loss would learn from them"
+        )
+
+
+def _no_number(labels: Sequence[Any]) -> int | None:
+    """The place of the first label that is neither a finite number nor a list of them; None where all are."""
+    with suppress(ValueError):  # lists of several lengths
+        together = np.asarray(labels)
+        if together.dtype.kind in "biuf" and np.isfinite(together).all():
+            return None
+    for i, found in enumerate(labels):
+        numbers = found if isinstance(found, (list, tuple)) else (found,)
+        if not all(isinstance(number, (int, float)) and isfinite(number) for number in numbers):
+            return i
+    return None
+
+
+def _portions(data: Any) -> Iterator[tuple[int, Mapping[str, Sequence[Any]]]]:
+    """(first row, its columns) of all rows; of the first ones alone where a function of the user's makes each."""
+    stored = getattr(data, "format", None)
+    if not isinstance(stored, Mapping):
+        columns = list(data.column_names)
+        for i in range(min(_FEW, len(data))):
+            row = data[i]
+            yield i, {column: [row[column]] for column in columns}
+        return
+    made = stored.get("type") == "custom"
+    plain = data if made else data.with_format(None)
+    rows, step = (min(_FEW, len(data)), 1) if made else (len(data), _AT_ONCE)
+    for start in range(0, rows, step):
+        yield start, plain[start : start + step]
 
 
 class Rows(torch.utils.data.Dataset[Any]):  # type: ignore[misc]  # torch is not typed here
