@@ -12,10 +12,6 @@ _MANY = (
     "models of many vectors a text are not handled here; a CrossEncoder reranks the first hits (vicinal.CrossEncoder)"
 )
 _LATE = "it compares many vectors a text, which are not handled here; use cos_sim or dot_score"
-_ADAPTERS = (
-    "adapters are not handled by a name here: model[0].auto_model = peft.get_peft_model(model[0].auto_model, config) "
-    "puts one in, merge_and_unload() folds it into the weights"
-)
 _DIST = "use torch.distributed; losses gather by gather_across_devices=True"
 _LOGS = 'use logging.getLogger("vicinal").setLevel(...)'
 _IMAGES = "models of images are not handled here; it runs in sentence-transformers"
@@ -67,9 +63,6 @@ NAMES: Mapping[str, Mapping[str, str]] = {
 """By the module that is asked for them."""
 
 MEMBERS: Mapping[str, str] = {
-    **_family(_ADAPTERS, "add_adapter load_adapter set_adapter enable_adapters disable_adapters active_adapters "
-              "active_adapter delete_adapter get_adapter_state_dict has_peft_compatible_model "
-              "check_peft_compatible_model"),
     "merge": "average the weights of state_dict()s, and give them to load_state_dict(); refresh() builds the fast form",
     "clear_placement_cache": "nothing is remembered of where modules are",
     "set_keep_in_fp32_modules": 'load the model with dtype="float32"',

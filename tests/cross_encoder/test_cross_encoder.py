@@ -285,7 +285,7 @@ def test_damage_is_named(tmp_path: Path, classifier: Make) -> None:
     with pytest.raises(DamagedModel, match="fails its self-test: a vector is not finite"):
         CrossEncoder(folder)
     tiny.write_json(folder / "config_sentence_transformers.json", {"activation_fn": "evil.module.Function"})
-    with pytest.raises(UnsupportedModel, match=r"the activation 'evil.module.Function', which is not handled"):
+    with pytest.raises(UnsupportedModel, match=r"the activation 'evil.module.Function' is not known"):
         CrossEncoder(folder)
 
 

@@ -249,7 +249,10 @@ def test_hub_down(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ModelNotFound, match=f"fetching {NAME} at {hub.url} failed .*Connect.*Check the connection"
     ) as e:
         locate(NAME, token=False)
-    assert type(e.value.__cause__).__name__ in ("ConnectError", "ConnectionError")
+    cause = e.value.__cause__
+    assert type(cause).__name__ in ("ConnectError", "ConnectionError")
+    assert cause is not None
+    assert (cause.__traceback__, cause.__cause__) == (None, None)
 
 
 def test_hub_in_trouble(hub: Hub) -> None:

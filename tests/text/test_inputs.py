@@ -92,7 +92,7 @@ def test_accepted(inputs: Any, wanted: list[Any], single: bool) -> None:
         (array.array("i", [1]), "row 0 is of type int"),
         (range(2), "row 0 is of type int"),
         ([["a"]], r"row 0 is a list of 1 \(str\)"),
-        ([("a", "b", "c")], r"row 0 is a tuple of 3 \(str, str, str\)"),
+        ([("a", "b", "c")], r"row 0 is a tuple of 3 \(str, str, str\), neither a text nor a pair of texts"),
         ([("a", None)], r"row 0 is a tuple of 2 \(str, NoneType\)"),
         ([["a", "b"], "c"], "row 1 is a text, row 0 is not: give one kind a call"),
         (["c", "d", ("a", "b")], "row 2 is a pair, row 0 is not: give one kind a call"),

@@ -64,7 +64,7 @@ def search(
         ),
     ] = None,
     candidates: Annotated[
-        int, typer.Option("--candidates", metavar="N", min=1, help="With --rerank: so many are scored again.")
+        int, typer.Option("--candidates", metavar="N", min=1, help="With --rerank: so many are scored again, and --top-k at least.")
     ] = 50,
     rerank_weight: Annotated[
         float | None,

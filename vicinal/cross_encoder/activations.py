@@ -69,7 +69,7 @@ def by_name(stated: str) -> Callable[[Scores], Scores]:
     root, _, name = stated.rpartition(".")
     if name not in KNOWN or not (root == "" or root.split(".")[0] == "torch"):
         raise UnsupportedModel(
-            f"the model states the activation {stated!r}, which is not handled ({', '.join(KNOWN)} are): "
+            f"the activation {stated!r} is not known ({', '.join(KNOWN)} are) and could be anybody's code: "
             "give it as activation_fn=, a function of the (n, labels) array of scores"
         )
     return KNOWN[name]

@@ -63,7 +63,13 @@ def download(
         with no_telemetry():
             return _fetch(wanted, accept)
     except (errors.HTTPError, OSError, RuntimeError, JSONDecodeError) as error:
-        raise ModelNotFound(reason(wanted, error)) from error
+        raise ModelNotFound(reason(wanted, error)) from _alone(error)
+
+
+def _alone(error: BaseException) -> BaseException:
+    """The error without its traceback and those it came from: a page of the HTTP client's frames that help nobody."""
+    error.__cause__, error.__suppress_context__ = None, True
+    return error.with_traceback(None)
 
 
 @dataclass(frozen=True)

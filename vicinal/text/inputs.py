@@ -64,9 +64,8 @@ def checked(texts: list[Any], start: int) -> list[Text]:
         elif isinstance(text, (tuple, list)) and len(text) == 2 and all(isinstance(part, str) for part in text):
             result.append((str(text[0]), str(text[1])))
         else:
-            raise InvalidInput(
-                f"row {i} is {name_of(text)}, not a text; remove it, or make it one (an empty text is '')"
-            )
+            what = "neither a text nor a pair of texts" if isinstance(text, (tuple, list)) else "not a text"
+            raise InvalidInput(f"row {i} is {name_of(text)}, {what}; remove it, or make it one (an empty text is '')")
     if len({isinstance(text, str) for text in result}) > 1:
         first = isinstance(result[0], str)
         row = start + next(i for i, text in enumerate(result) if isinstance(text, str) != first)
