@@ -64,7 +64,10 @@ def search(
         ),
     ] = None,
     candidates: Annotated[
-        int, typer.Option("--candidates", metavar="N", min=1, help="With --rerank: so many are scored again, and --top-k at least.")
+        int,
+        typer.Option(
+            "--candidates", metavar="N", min=1, help="With --rerank: so many are scored again (--top-k at least)."
+        ),
     ] = 50,
     rerank_weight: Annotated[
         float | None,
