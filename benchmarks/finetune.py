@@ -7,7 +7,8 @@ DATA: a folder with scifact (corpus.jsonl.gz, queries.jsonl.gz, qrels/{train,tes
 stsb/{train,test}.tsv.gz.
 
 scifact: claims and their abstracts with one hard negative each, which the model itself mines;
-MultipleNegativesRankingLoss for two epochs; nDCG@10 of the test queries before and after.
+MultipleNegativesRankingLoss for two epochs; nDCG@10 of the test queries before and after. The claims are new, but 216
+of the 339 abstracts that answer them answer a training claim too: much of what is lifted is learnt of these abstracts.
 sts: MultipleNegativesRankingLoss on NLI triplets for an epoch, then CoSENTLoss on STS-B's training pairs for three;
 Spearman's correlation on the test pairs before and after.
 
@@ -23,6 +24,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +146,12 @@ def _table(path: Path) -> dict[str, list[str]]:
 
 
 def scifact_test(data: Path) -> Task:
-    return retrieval(read_beir(data / "scifact", "test"), options=QUIET)
+    """Two of the 300 test claims stand in the training set too, and are left out."""
+    found, trained = (read_beir(data / "scifact", split) for split in ("test", "train"))
+    known = {text.casefold() for text in trained.queries.values()}
+    kept = [query for query, text in found.queries.items() if text.casefold() not in known]
+    relevant = {query: found.relevant[query] for query in kept}
+    return retrieval(replace(found, queries={q: found.queries[q] for q in kept}, relevant=relevant), options=QUIET)
 
 
 def stsb_test(data: Path) -> Task:
