@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
 from tests import tiny
 from vicinal import SentenceTransformer, losses
 from vicinal.losses.features import joined
 from vicinal.models import Transformer, packing
+from vicinal.models.classifier import SequenceClassifier
 from vicinal.models.trainable import Trainable
 
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -86,6 +89,49 @@ def test_states_and_gradients_are_those_of_padded_batches(
     assert max(gradient.abs().max() for gradient in expected.values()) > 1
     for name, gradient in expected.items():
         torch.testing.assert_close(gradients[name], gradient, rtol=1e-8, atol=1e-8, msg=name)
+
+
+@pytest.mark.parametrize("kind", sorted(packing.KINDS))
+def test_scores_and_their_gradients_are_those_of_padded_batches(kind: str) -> None:
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(kind, num_labels=3, **(DISTILLED if kind == "distilbert" else SIZES))
+    config.classifier_dropout = config.seq_classif_dropout = 0.0
+    model = AutoModelForSequenceClassification.from_config(config, attn_implementation="sdpa").double().train()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.4)
+    given = batch(kind)
+
+    def measured(scores: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        return scores.detach(), slopes(scores[:, None], torch.ones(len(scores), 1), model)
+
+    wanted, expected = measured(model(**given).logits)
+    packing.prepare(model)
+    module = SequenceClassifier.__new__(SequenceClassifier)
+    nn.Module.__init__(module)
+    module.model = model
+    assert module.packs(given)
+    with monitored() as widths:
+        found, gradients = measured(module(given)["scores"])
+    assert set(widths) == {(1, sum(LENGTHS))}  # nothing was padded where it costs
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
+    assert gradients.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(gradients[name], gradient, rtol=1e-8, atol=1e-8, msg=name)
+    with torch.no_grad():
+        torch.testing.assert_close(module(given)["scores"], wanted, rtol=1e-9, atol=1e-9)  # no hook is left
+
+
+@contextmanager
+def monitored() -> Iterator[list[tuple[int, ...]]]:
+    """What goes into the layers' norms."""
+    seen: list[tuple[int, ...]] = []
+    hook = nn.modules.module.register_module_forward_hook(
+        lambda module, given, made: seen.append(tuple(made.shape[:2])) if isinstance(module, nn.LayerNorm) else None
+    )
+    try:
+        yield seen
+    finally:
+        hook.remove()
 
 
 def test_a_decoder_and_other_attention_stay_as_they_are() -> None:

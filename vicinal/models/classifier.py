@@ -17,6 +17,7 @@ from vicinal.loading import spec
 from vicinal.loading.tokenizer import TokenizerFile
 from vicinal.loading.weights import Tensor
 from vicinal.models.module import Features, kept
+from vicinal.models.packing import Packing, packed_inputs, prepare, unpacking
 from vicinal.models.transformer import Transformer
 from vicinal.models.vocabulary import Vocabulary
 from vicinal.text.chat import rendered, tail
@@ -43,6 +44,7 @@ class PairScorer(Transformer):
             form.config, named, dtype, root=root, trust_remote_code=trusted, task=self._task, **options
         )
         self._vocabulary = Vocabulary(file, form.config, framed=form.chat is None)
+        prepare(self.model)
         self._stated, self._chat = dict(form.config), form.chat
 
     def _names(self, architecture: str) -> tuple[str, tuple[str, ...]]:
@@ -108,7 +110,13 @@ class SequenceClassifier(PairScorer):
 
     def forward(self, features: Features, **options: Any) -> Features:
         """Adds scores (B, labels)."""
-        return kept(features, scores=self.model(**self._given(features), **options, return_dict=True).logits)
+        given = self._given(features)
+        if options or not self.packs(features):
+            return kept(features, scores=self.model(**given, **options, return_dict=True).logits)
+        packing, config = Packing.of(given["attention_mask"]), self.model.config
+        given = packed_inputs(given, packing, config.model_type, config.pad_token_id)
+        with unpacking(self._network(), packing):
+            return kept(features, scores=self.model(**given, return_dict=True).logits)
 
 
 class LogitScorer(PairScorer):
@@ -138,7 +146,7 @@ class LogitScorer(PairScorer):
 
     def forward(self, features: Features, **options: Any) -> Features:
         """Adds scores (B, 1): two rows of the matrix of logits are all that is computed with."""
-        network = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        network = self._network()
         states = network.base_model(**self._given(features), **options, return_dict=True)[0]
         last = features["attention_mask"].sum(1) - 1
         ends = states[torch.arange(len(last), device=states.device), last.clamp(min=0)]

@@ -9,6 +9,7 @@ and made again in the backward pass, as FlashAttention does (Dao et al. 2022, ar
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -82,6 +83,27 @@ def packed_inputs(features: Mapping[str, Tensor], packing: Packing, kind: str, p
         positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
     given = {name: packing.pack(features[name]) for name in ("input_ids", "token_type_ids") if name in features}
     return {**given, "position_ids": packing.pack(positions), "packing": packing}
+
+
+@contextmanager
+def unpacking(network: Any, packing: Packing) -> Iterator[None]:
+    """Let the layers of a network work on packed tokens, and its pooler and head on the padded batch, as they expect.
+
+    Args:
+        network: of KINDS, with whatever it has on top.
+    """
+    body = network.base_model
+    layers = body.transformer if hasattr(body, "transformer") else body.encoder
+
+    def back(module: Any, given: Any, made: Any) -> Any:
+        made.last_hidden_state = packing.unpack(made.last_hidden_state)
+        return made
+
+    hook = layers.register_forward_hook(back)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def prepare(network: Any) -> None:

@@ -148,10 +148,13 @@ class Transformer(TokenModule):
         """Width of a token state."""
         return _hidden_size(self.model.config)
 
+    def _network(self) -> Any:
+        """The network itself, where adapters are around it."""
+        return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+
     def _arguments(self) -> list[str]:
         """Features that the network reads."""
-        network = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
-        names = inspect.signature(network.forward).parameters
+        names = inspect.signature(self._network().forward).parameters
         return [name for name in _READ if name in names]
 
     def forward(self, features: Features, **options: Any) -> Features:
