@@ -64,6 +64,8 @@ def read_classifier(
             "it runs in sentence-transformers"
         )
     head = Classifier(body.architecture, _labels(body.config, folder), found.parse_head(body.config))
+    if "num_labels" in overrides:
+        _same_labels(reading.tensors, head, at, folder)
     _complete(reading.tensors, body, head, at, folder)
     route = Route((body, head), (at, at), reading.limits[at])
     spec = replace(read_settings(folder, settings, {"": route}, ""), activation=_activation(body.config, settings))
@@ -125,6 +127,17 @@ def _activation(config: Mapping[str, Any], settings: Mapping[str, Any]) -> str |
     stated = settings.get("activation_fn") or (own.get("activation_fn") if isinstance(own, dict) else None)
     stated = stated or config.get("sbert_ce_default_activation_function")
     return None if stated is None else str(stated)
+
+
+def _same_labels(tensors: Mapping[str, Tensor], head: Classifier, at: str, folder: Folder) -> None:
+    """Refuse a number of labels that the head in the folder does not have."""
+    for name, shape in head_shapes(head).items():
+        there = tensors.get(f"{at}/{name}")
+        if there is not None and there.shape != shape and there.shape[1:] == shape[1:] and shape[0] == head.labels:
+            raise UnsupportedModel(
+                f"num_labels={head.labels}: {folder.root} has a head of {there.shape[0]} labels; leave num_labels out, "
+                "or begin with the base model, which gets a new head"
+            )
 
 
 def _complete(tensors: dict[str, Tensor], body: Transformer, head: Classifier, at: str, folder: Folder) -> None:
