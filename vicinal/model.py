@@ -244,7 +244,7 @@ class Model(Familiar, Adapters):
         """
         _only_safetensors(safe_serialization)
         self._settle()
-        card = self._card(model_name, train_datasets or (), Path(path).name) if create_model_card else None
+        card = self._card(model_name, train_datasets or ()) if create_model_card else None
         save_model(Path(path), self._spec, self._engine.saved_parts(), self._located.folder, card)
 
     save_pretrained = save
@@ -326,12 +326,8 @@ class Model(Familiar, Adapters):
             train_datasets,
         )  # fmt: skip
 
-    def _card(self, model_name: str | None, train_datasets: Sequence[str], folder: str) -> tuple[str, bool]:
-        """The card's text, and whether the card that the model came with stays where it has one.
-
-        Args:
-            folder: what a trained model without another name is loaded by; its base's name would load the base.
-        """
+    def _card(self, model_name: str | None, train_datasets: Sequence[str]) -> tuple[str, bool]:
+        """The card's text, and whether the card that the model came with stays where it has one."""
         if not isinstance(self.model_card_data, ModelCardData):
             wished, given = self.model_card_data_class.__name__, type(self.model_card_data).__name__
             raise TypeError(f"model_card_data must be a {wished}, not {given}")
@@ -339,10 +335,7 @@ class Model(Familiar, Adapters):
         card.train_datasets = [*card.train_datasets, *({"id": name} for name in train_datasets)]
         card.model_name = card.model_name or model_name
         card.register_model(self)
-        own = self.model_card_data.says_something
-        if own and card.facts is not None:
-            card.facts = replace(card.facts, name=folder)
-        return card.render(), not own
+        return card.render(), not self.model_card_data.says_something
 
     def close(self) -> None:
         """Let go of the graphs and the weights, those of copies too; `with` does it by itself."""

@@ -60,7 +60,7 @@ def weighted(first: Sequence[float], second: Sequence[float], weight: float) -> 
     https://doi.org/10.1007/978-3-642-28866-1
 
     >>> weighted([3, 2, 1], [0.1, 0.2, 0.9], 0.5).round(2).tolist()
-    [0.14, -0.28, 0.14]
+    [0.19, -0.28, 0.09]
     """
     checked_weight(weight)
     if len(first) != len(second):
