@@ -5,6 +5,7 @@
 Weights are random, of the real models' shapes; the tokenizer is that of the bundled model. Both load the same folder
 and encode the same texts, in turn, several rounds; sentence-transformers with its default batch and with the best of
 some larger ones. The share is of the matrix products that the texts' own tokens need, beside a large product's speed.
+Vectors are compared with each other, and 200 of each with those of the same weights computed in float32.
 """
 
 from __future__ import annotations
@@ -117,9 +118,12 @@ def run(size: str, texts: list[str], rounds: int, folder: Path) -> dict[str, Any
     """Both libraries on one model."""
     import sentence_transformers
     import torch
+    import transformers
 
     from vicinal import SentenceTransformer
 
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     name = "bfloat16" if size == "7b" else "float16"
     dtype = getattr(torch, name)
     write(folder, size)
@@ -131,19 +135,25 @@ def run(size: str, texts: list[str], rounds: int, folder: Path) -> dict[str, Any
             theirs[batch], wanted = measure(partial(peer.encode, batch_size=batch), texts, rounds)
         except torch.cuda.OutOfMemoryError:
             torch.cuda.empty_cache()
-    peer.to("cpu")
+    some = texts[:200]
+    exact = np.asarray(peer.float().encode(some))
+    del peer
     torch.cuda.empty_cache()
     model = SentenceTransformer(folder, backend="torch", device="cuda", dtype=name)
     ours, found = measure(lambda t: model.encode(t, truncation="ignore"), texts, rounds)
     lengths = np.array([len(ids) for ids in (model.tokenize([text])["input_ids"][0] for text in texts)])
     share = work(size, lengths) * ours / len(texts) / ceiling(dtype)
     wanted = np.asarray(wanted, np.float32)
+    least = {"of both": found, "to float32": found[:200], "of the peer to float32": wanted[:200]}
     return {
         "model": size, "dtype": name, "texts": len(texts), "tokens a text": round(float(lengths.mean()), 1),
         "peer texts/s by batch": {batch: round(speed) for batch, speed in theirs.items()},
         "texts/s": round(ours), "times its default": round(ours / theirs[32], 2),
         "times its best": round(ours / max(theirs.values()), 2), "share of the ceiling": round(share, 3),
-        "least cosine": float((found * wanted).sum(1).min()),
+        "least cosine": {
+            name: round(float((vectors * (wanted if name == "of both" else exact)).sum(1).min()), 5)
+            for name, vectors in least.items()
+        },
     }  # fmt: skip
 
 

@@ -24,7 +24,9 @@ from vicinal.loading.modules import Parts
 from vicinal.loading.spec import Route, Spec
 from vicinal.loading.weights import Scope, Tensor
 from vicinal.models.inputs import TextReader, TokenModule
+from vicinal.models.packing import Packing
 from vicinal.models.trainable import Trainable, contents, forms, taken
+from vicinal.models.transformer import Transformer
 from vicinal.networks.heads import graph
 from vicinal.text.batches import plan
 from vicinal.text.tokens import Text, TextTokenizer, Tokens
@@ -212,6 +214,9 @@ class TorchProgram:
         try:
             device = self._engine.module.device
             features = {k: v.to(device, non_blocking=True) if hasattr(v, "to") else v for k, v in feeds.items()}
+            if device.type == "cuda" and isinstance(self._first, Transformer) and self._first.packs(feeds, device):
+                # laid out here: to look at the mask there would wait for every batch before
+                features["packing"] = Packing.of(feeds["attention_mask"]).to(device)
             for module, options in zip(self._modules, self._options, strict=True):
                 features = module(features, **options)
             return {name: self._made(features, name) for name in self._outputs}

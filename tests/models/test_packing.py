@@ -134,6 +134,30 @@ def monitored() -> Iterator[list[tuple[int, ...]]]:
         hook.remove()
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", sorted(packing.KINDS))
+def test_a_gpu_encodes_without_padding(kind: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    wide = {"dim": 32, "n_heads": 2} if kind == "distilbert" else {"hidden_size": 32, "embedding_size": 32}
+    config = AutoConfig.for_model(kind, **{**(DISTILLED if kind == "distilbert" else SIZES), **wide})
+    model = AutoModel.from_config(config, attn_implementation="sdpa").eval()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    given = batch(kind)
+    there = given["attention_mask"].bool()
+    module = around(model.to(dtype))
+    with torch.no_grad():
+        wanted = model.float()(**given).last_hidden_state[there]
+        model.to("cuda", dtype)
+        on_gpu = {name: feature.cuda() for name, feature in given.items()}
+        assert module.packs(on_gpu)
+        with monitored() as widths:
+            found = module(on_gpu)["token_embeddings"].cpu().float()[there]
+    assert set(widths) == {(1, sum(LENGTHS))}
+    assert torch.cosine_similarity(found, wanted, dim=1).min() > (0.9999 if dtype == torch.float16 else 0.999)
+
+
 def test_a_decoder_and_other_attention_stay_as_they_are() -> None:
     model = network("bert")
     model.config.is_decoder = True

@@ -113,7 +113,8 @@ class SequenceClassifier(PairScorer):
         given = self._given(features)
         if options or not self.packs(features):
             return kept(features, scores=self.model(**given, **options, return_dict=True).logits)
-        packing, config = Packing.of(given["attention_mask"]), self.model.config
+        packing = features.get("packing") or Packing.of(given["attention_mask"])
+        config = self.model.config
         given = packed_inputs(given, packing, config.model_type, config.pad_token_id)
         with unpacking(self._network(), packing):
             return kept(features, scores=self.model(**given, return_dict=True).logits)

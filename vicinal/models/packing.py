@@ -1,21 +1,28 @@
-"""Training without padding, and attention with dropout that stays in the processor's cache.
+"""Batches without padding, and attention with dropout that stays in the processor's cache.
 
 A ragged batch (B, T) is laid out as one row of its tokens, texts of equal length side by side: everything but attention
 works token by token, and attention is given where the texts lie. torch's own attention on a processor holds (B, heads,
 T, T) scores several times over as soon as dropout is on; here they are made for a few texts at a time, kept by nobody
-and made again in the backward pass, as FlashAttention does (Dao et al. 2022, arXiv:2205.14135).
+and made again in the backward pass, as FlashAttention does (Dao et al. 2022, arXiv:2205.14135). On CUDA torch has that
+for texts side by side, and encoding in half precision takes it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+try:
+    from torch.nn.attention.varlen import varlen_attn as flash
+except ImportError:  # before torch 2.10
+    flash = None
 
 NAME = "vicinal"
 """Of this attention in `transformers`."""
@@ -35,25 +42,34 @@ class Packing:
         places: (N,) of each packed token in the padded batch, row by row.
         shape: (B, T) of the padded batch.
         blocks: (first token, texts, tokens a text), of texts of equal length.
+        ends: (texts + 1,) int32, the token at which each begins, and the end.
     """
 
     places: Tensor
     shape: tuple[int, int]
     blocks: tuple[tuple[int, int, int], ...]
+    ends: Tensor
 
     @classmethod
     def of(cls, mask: Tensor) -> Packing:
         """The packing of a batch whose tokens this (B, T) mask shows."""
-        lengths = mask.sum(1)
-        order = lengths.argsort(stable=True)
-        rows, columns = mask[order].nonzero(as_tuple=True)
-        widths, counts = lengths.unique(return_counts=True)
+        there = mask.cpu().numpy() != 0  # by NumPy: torch's threads wait for each other where others tokenize
+        lengths = there.sum(1)
+        order = lengths.argsort(kind="stable")
+        rows, columns = there[order].nonzero()
+        widths, counts = np.unique(lengths, return_counts=True)
         blocks, start = [], 0
         for width, count in zip(widths.tolist(), counts.tolist(), strict=True):
             if width:
                 blocks.append((start, count, width))
             start += width * count
-        return cls(order[rows] * mask.shape[1] + columns, (mask.shape[0], mask.shape[1]), tuple(blocks))
+        places = torch.from_numpy(order[rows] * there.shape[1] + columns)
+        ends = torch.from_numpy(np.append(0, lengths[order].cumsum()).astype(np.int32))
+        return cls(places, (there.shape[0], there.shape[1]), tuple(blocks), ends).to(mask.device)
+
+    def to(self, device: Any) -> Packing:
+        """The same, on another device."""
+        return replace(self, places=self.places.to(device), ends=self.ends.to(device))
 
     def pack(self, padded: Tensor) -> Tensor:
         """(B, T) to (1, N)."""
@@ -83,6 +99,24 @@ def packed_inputs(features: Mapping[str, Tensor], packing: Packing, kind: str, p
         positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
     given = {name: packing.pack(features[name]) for name in ("input_ids", "token_type_ids") if name in features}
     return {**given, "position_ids": packing.pack(positions), "packing": packing}
+
+
+def fits(network: Any, device: torch.device) -> bool:
+    """Whether this network's texts are worked on without padding there, now.
+
+    On a processor where gradients are wanted: to encode, texts of like length share a batch, and little is padding. On
+    CUDA where none are, in half precision, by torch's own FlashAttention for texts side by side.
+    """
+    config = network.config
+    if config._attn_implementation != NAME or network._compiled_call_impl is not None or torch.compiler.is_compiling():
+        return False
+    if device.type == "cpu" or torch.is_grad_enabled():
+        return device.type == "cpu" and torch.is_grad_enabled()
+    spread = len(set(getattr(network, "hf_device_map", {}).values())) > 1
+    if flash is None or spread or device.type != "cuda" or network.dtype not in (torch.float16, torch.bfloat16):
+        return False
+    size = config.hidden_size // config.num_attention_heads
+    return size % 8 == 0 and size <= 256 and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 @contextmanager
@@ -136,6 +170,9 @@ def register() -> None:
             return found
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         rows = (states[0].transpose(0, 1) for states in (query, key, value))
+        if query.device.type == "cuda":
+            longest = packing.blocks[-1][2]
+            return flash(*rows, packing.ends, packing.ends, longest, longest, scale=scale)[None], None
         return _Attention.apply(*rows, packing.blocks, scale, dropout)[None], None
 
     ALL_ATTENTION_FUNCTIONS.register(NAME, attention)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
 from vicinal import networks
@@ -21,7 +20,7 @@ from vicinal.loading.other import other_network
 from vicinal.loading.save import write_module
 from vicinal.models.inputs import TokenModule
 from vicinal.models.module import Features, kept, older, opened
-from vicinal.models.packing import NAME, Packing, packed_inputs, prepare, register
+from vicinal.models.packing import Packing, fits, packed_inputs, prepare, register
 from vicinal.models.vocabulary import Vocabulary
 from vicinal.text.tokens import ANY_SEGMENTS, TextTokenizer
 
@@ -162,18 +161,15 @@ class Transformer(TokenModule):
         given = {name: features[name] for name in self._arguments() if name in features}
         if options or not self.packs(features):
             return kept(features, **self._states(self.model(**given, **options, return_dict=True)))
-        packing = Packing.of(given["attention_mask"])
+        packing = features.get("packing") or Packing.of(given["attention_mask"])
         config = self.model.config
         given = packed_inputs(given, packing, config.model_type, config.pad_token_id)
         return kept(features, **self._states(self.model(**given, return_dict=True), packing.unpack))
 
-    def packs(self, features: Features) -> bool:
-        """Whether it leaves the padding of these features out: where gradients are wanted, on a processor."""
+    def packs(self, features: Features, device: Any = None) -> bool:
+        """Whether it leaves the padding of these features out, on the device where they are or will be."""
         mask = features.get("attention_mask")
-        if mask is None or mask.device.type != "cpu" or "inputs_embeds" in features or not torch.is_grad_enabled():
-            return False
-        compiled = self.model._compiled_call_impl is not None or torch.compiler.is_compiling()
-        return self.model.config._attn_implementation == NAME and not compiled
+        return mask is not None and "inputs_embeds" not in features and fits(self.model, device or mask.device)
 
     def _states(self, found: Any, back: Callable[[Any], Any] = lambda states: states) -> Features:
         """The features that a network's answer holds."""
