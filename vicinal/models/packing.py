@@ -111,12 +111,12 @@ def fits(network: Any, device: torch.device) -> bool:
     if config._attn_implementation != NAME or network._compiled_call_impl is not None or torch.compiler.is_compiling():
         return False
     if device.type == "cpu" or torch.is_grad_enabled():
-        return device.type == "cpu" and torch.is_grad_enabled()
+        return bool(device.type == "cpu" and torch.is_grad_enabled())
     spread = len(set(getattr(network, "hf_device_map", {}).values())) > 1
     if flash is None or spread or device.type != "cuda" or network.dtype not in (torch.float16, torch.bfloat16):
         return False
     size = config.hidden_size // config.num_attention_heads
-    return size % 8 == 0 and size <= 256 and torch.cuda.get_device_capability(device) >= (8, 0)
+    return bool(size % 8 == 0 and size <= 256 and torch.cuda.get_device_capability(device) >= (8, 0))
 
 
 @contextmanager
