@@ -135,6 +135,16 @@ def test_reranking(run: Run, docs: Path) -> None:
     refused = run("search", "password", FAQ, "--rerank-weight", 0.5)
     assert refused.exit_code == 2
     assert "needs --rerank MODEL" in refused.stderr
+    refused = run("search", "password", FAQ, "--candidates", 8)
+    assert refused.exit_code == 2
+    assert "needs --rerank MODEL" in refused.stderr
+    long = docs / "long.txt"
+    long.write_text("password " * 900)
+    told = run("search", "password", long, "--rerank", model, "--dtype", "float32")
+    assert told.exit_code == 0
+    assert "17 tokens and is cut" in told.stderr
+    refused = run("search", "password", long, "--rerank", model, "--truncation", "error")
+    assert refused.exit_code == 1
     run("index", "build", "docs", "-o", "docs.vicinal")
     found = run("search", "password", "--index", "docs.vicinal", "--rerank", model, "--dtype", "float32", "--json")
     ranked = json.loads(found.stdout)["hits"]

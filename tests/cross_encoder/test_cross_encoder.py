@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -103,6 +104,15 @@ def test_rank_equals_the_peers_ties_included(classifier: Make, peer: Any, model:
     ]
     assert model.rank("red apple", []) == []
     assert model.rank("red", iter(documents)) == model.rank("red", tuple(documents))
+    for form in ({"convert_to_tensor": True}, {"convert_to_numpy": False}):
+        assert model.rank("red", documents, **form) == model.rank("red", documents)
+
+
+def test_rank_takes_its_arguments_in_the_peers_order() -> None:
+    from sentence_transformers import CrossEncoder as Peer
+
+    theirs = list(inspect.signature(Peer.rank).parameters)
+    assert list(inspect.signature(CrossEncoder.rank).parameters)[: len(theirs)] == theirs
 
 
 def test_forms(model: CrossEncoder) -> None:

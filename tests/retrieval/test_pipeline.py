@@ -70,6 +70,17 @@ def test_a_budget_reranks_the_best_that_fit() -> None:
     assert all("rerank" not in hit.scores for hit in ranking[ranking.reranked :])
     whole = Pipeline(retriever, Slow(), candidates=20)("tea", within=60)  # type: ignore[arg-type]
     assert whole.reranked == 20
+    late = Pipeline(retriever, Slow(), candidates=20)("tea", within=1e-9)  # type: ignore[arg-type]
+    assert late.reranked == 0
+    assert [hit.id for hit in late] == first[:10]
+
+
+def test_they_say_what_they_are(retriever: Retriever, reranker: CrossEncoder) -> None:
+    assert repr(retriever) == f"Retriever({len(retriever)} documents, mode='dense', encoder={retriever.encoder.name!r})"
+    words = Retriever(None, ["tea"], mode="bm25")
+    assert repr(words) == "Retriever(1 documents, mode='bm25', encoder=None)"
+    shown = repr(Pipeline(words, reranker, 5, weight=0.5))
+    assert shown == f"Pipeline({words!r}, {reranker.name!r}, candidates=5, top_k=10, weight=0.5)"
 
 
 @pytest.mark.filterwarnings("ignore::vicinal.errors.TruncationWarning")

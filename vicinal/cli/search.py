@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from vicinal.sentence_transformer import SentenceTransformer
 
 
+_CANDIDATES = 50
+"""Lines that a reranker scores where the caller does not say."""
+
+
 class Hit(NamedTuple):
     """A row that was found."""
 
@@ -64,11 +68,15 @@ def search(
         ),
     ] = None,
     candidates: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--candidates", metavar="N", min=1, help="With --rerank: so many are scored again (--top-k at least)."
+            "--candidates",
+            metavar="N",
+            min=1,
+            show_default=str(_CANDIDATES),
+            help="With --rerank: so many are scored again (--top-k at least).",
         ),
-    ] = 50,
+    ] = None,
     rerank_weight: Annotated[
         float | None,
         typer.Option(
@@ -133,9 +141,10 @@ def search(
     if not query.strip():
         raise typer.BadParameter("the query is empty", param_hint="QUERY")
     options = o.ModelOptions(model, dtype, backend, threads, truncate_dim)
-    if rerank is None and rerank_weight is not None:
-        raise typer.BadParameter("needs --rerank MODEL", param_hint="--rerank-weight")
-    depth = top_k if rerank is None else max(top_k, candidates)
+    for name, value in (("--rerank-weight", rerank_weight), ("--candidates", candidates)):
+        if rerank is None and value is not None:
+            raise typer.BadParameter("needs --rerank MODEL", param_hint=name)
+    depth = top_k if rerank is None else max(top_k, candidates or _CANDIDATES)
     if index is None:
         if not inputs:
             raise typer.BadParameter("say which files, or --index", param_hint="FILE")
@@ -148,7 +157,7 @@ def search(
             raise typer.BadParameter("give files or --index, not both", param_hint="--index")
         found, facts = _of_index(index, query, where, depth, options)
     if rerank is not None:
-        found = _reranked(rerank, query, found, options, rerank_weight)
+        found = _reranked(rerank, query, found, options, rerank_weight, truncation)
         facts["reranker"] = rerank
         if rerank_weight is not None:
             facts["reranker_weight"] = rerank_weight
@@ -203,7 +212,14 @@ def _facts(query: str, model: SentenceTransformer) -> dict[str, Any]:
     return {"query": query, "model": model.name, "similarity": model.similarity_fn_name}
 
 
-def _reranked(name: str, query: str, found: list[Found], options: o.ModelOptions, weight: float | None) -> list[Found]:
+def _reranked(
+    name: str,
+    query: str,
+    found: list[Found],
+    options: o.ModelOptions,
+    weight: float | None,
+    truncation: o.Truncation,
+) -> list[Found]:
     """The same in the order of a cross-encoder, or of both scores; of equal ones the first order is kept."""
     from vicinal.cross_encoder import CrossEncoder
     from vicinal.retrieval.fusion import weighted
@@ -211,7 +227,8 @@ def _reranked(name: str, query: str, found: list[Found], options: o.ModelOptions
     if not found:
         return found
     reranker = CrossEncoder(name, dtype=options.dtype.value, threads=options.threads)
-    scores = reranker.predict([(query, hit.text) for hit in found], show_progress_bar=False, truncation="ignore")
+    pairs = [(query, hit.text) for hit in found]
+    scores = reranker.predict(pairs, show_progress_bar=False, truncation=truncation.value)
     if weight is not None:
         scores = weighted([hit.score for hit in found], scores, weight)
     again = [hit._replace(score=score) for hit, score in zip(found, scores.tolist(), strict=True)]

@@ -355,7 +355,12 @@ class CrossEncoder(Fitting, Pooled, Model):  # type: ignore[misc]  # `fit` is ca
         return_documents: bool = False,
         prompt_name: str | None = None,
         prompt: str | None = None,
-        *more: Any,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        activation_fn: Any = None,
+        device: str | Sequence[str] | None = None,
+        pool: Any = None,
+        chunk_size: int | None = None,
         **options: Any,
     ) -> list[dict[str, Any]]:
         """Documents in order of their score with a query, best first; equal scores keep the documents' order.
@@ -363,7 +368,8 @@ class CrossEncoder(Fitting, Pooled, Model):  # type: ignore[misc]  # `fit` is ca
         Args:
             top_k: keep so many; None all.
             return_documents: with the documents' texts.
-            more, options: as `predict` has them.
+            prompt_name, prompt, batch_size, show_progress_bar, activation_fn, device, pool, chunk_size, options: as
+                `predict` has them; scores are numbers, whatever `convert_to_numpy` and `convert_to_tensor` say.
 
         Returns:
             `{"corpus_id": place in documents, "score": float}` a document, and "text".
@@ -381,7 +387,11 @@ class CrossEncoder(Fitting, Pooled, Model):  # type: ignore[misc]  # `fit` is ca
         if not texts:
             return []
         pairs = [(query, text) for text in texts]
-        scores = self.predict(pairs, prompt_name, prompt, *more, **options).tolist()
+        options |= {"convert_to_numpy": True, "convert_to_tensor": False}
+        scores = self.predict(
+            pairs, prompt_name, prompt, batch_size, show_progress_bar, activation_fn, device=device, pool=pool,
+            chunk_size=chunk_size, **options,
+        ).tolist()  # fmt: skip
         order = sorted(range(len(texts)), key=lambda i: -scores[i])[:top_k]
         rows: list[dict[str, Any]] = [{"corpus_id": i, "score": scores[i]} for i in order]
         return [{**row, "text": texts[row["corpus_id"]]} for row in rows] if return_documents else rows

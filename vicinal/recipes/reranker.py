@@ -29,6 +29,7 @@ from vicinal.cross_encoder import CrossEncoder
 from vicinal.cross_encoder.losses import BinaryCrossEntropyLoss
 from vicinal.errors import InvalidData, ModelWarning
 from vicinal.evaluation.files import RetrievalSet, read_beir
+from vicinal.recipes.base import leaks
 from vicinal.recipes.judging import SHOWN, Comparison, best_weight, judge
 from vicinal.sentence_transformer import SentenceTransformer
 from vicinal.store.files import write_json
@@ -147,16 +148,12 @@ def check_unseen(pairs: Sequence[Pair], test: RetrievalSet, where: str = "the tr
     Raises:
         InvalidData: some are; it says how many, and the first.
     """
-    trained = {_folded(query) for query, _ in pairs}
-    if seen := [query for query in test.queries.values() if _folded(query) in trained]:
+    queries = list(test.queries.values())
+    if seen := leaks([[query] for query in queries], (query for query, _ in pairs)):
         raise InvalidData(
-            f"{len(seen)} of {len(test.queries)} queries of {test.name} stand in {where} too, the first "
-            f"{seen[0]!r}: what is measured on them means nothing. Take them out there"
+            f"{len(seen)} of {len(queries)} queries of {test.name} stand in {where} too, the first "
+            f"{queries[seen[0]]!r}: what is measured on them means nothing. Take them out there"
         )
-
-
-def _folded(text: str) -> str:
-    return " ".join(text.casefold().split())
 
 
 def _checked(pairs: Iterable[Any]) -> list[Pair]:

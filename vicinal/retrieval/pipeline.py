@@ -81,6 +81,11 @@ class Pipeline:
         self.candidates, self.top_k = candidates, top_k
         self.weight = None if weight is None else checked_weight(weight)
 
+    def __repr__(self) -> str:
+        weight = "" if self.weight is None else f", weight={self.weight}"
+        name = getattr(self.reranker, "name", self.reranker)
+        return f"Pipeline({self.retriever!r}, {name!r}, candidates={self.candidates}, top_k={self.top_k}{weight})"
+
     def __call__(self, query: Any, top_k: int | None = None, within: float | None = None) -> Any:
         """The best documents for a query, or for each of several.
 
@@ -114,7 +119,7 @@ class Pipeline:
     def _rerank(self, query: str, hits: list[Hit], top_k: int, retrieving: float, left: float | None) -> Ranking:
         begin = time.perf_counter()
         scores: list[float] = []
-        step = len(hits) if left is None else min(_FIRST, len(hits))
+        step = len(hits) if left is None else min(_FIRST, len(hits)) if left > 0 else 0
         while len(scores) < len(hits) and step > 0:
             texts = [hit.text for hit in hits[len(scores) : len(scores) + step]]
             scores += self.reranker.predict([(query, text) for text in texts]).tolist()

@@ -88,6 +88,10 @@ class Retriever:
                 embeddings = encoder.encode_document(self._texts, show_progress_bar=show_progress_bar)
             self._vectors = _vectors(embeddings, len(self._texts), encoder.get_embedding_dimension())
 
+    def __repr__(self) -> str:
+        over = f"{len(self)} documents" if self._index is None else repr(self._index)
+        return f"Retriever({over}, mode={self.mode!r}, encoder={getattr(self.encoder, 'name', None)!r})"
+
     def __len__(self) -> int:
         """How many documents there are."""
         return len(self._index) if self._index is not None else len(self._texts)  # type: ignore[arg-type]
@@ -119,12 +123,11 @@ class Retriever:
             orders = [self._bm25(query, top_k) for query in queries]
             return [self._hits(order, top_k, bm25=order) for order in orders]
         depth = max(top_k, _FUSED)
-        return [
-            self._hits(_fused(dense, words), top_k, dense=dense, bm25=words, fusion=_fused(dense, words))
-            for dense, words in zip(
-                self._dense(queries, depth), (self._bm25(query, depth) for query in queries), strict=True
-            )
+        both = [
+            (dense, self._bm25(query, depth)) for dense, query in zip(self._dense(queries, depth), queries, strict=True)
         ]
+        orders = [(dense, words, _fused(dense, words)) for dense, words in both]
+        return [self._hits(order, top_k, dense=dense, bm25=words, fusion=order) for dense, words, order in orders]
 
     def _dense(self, queries: list[str], top_k: int) -> list[list[tuple[int, float]]]:
         encoder = self.encoder
