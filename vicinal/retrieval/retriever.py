@@ -126,8 +126,8 @@ class Retriever:
         both = [
             (dense, self._bm25(query, depth)) for dense, query in zip(self._dense(queries, depth), queries, strict=True)
         ]
-        orders = [(dense, words, _fused(dense, words)) for dense, words in both]
-        return [self._hits(order, top_k, dense=dense, bm25=words, fusion=order) for dense, words, order in orders]
+        fused = [(dense, words, _fused(dense, words)) for dense, words in both]
+        return [self._hits(order, top_k, dense=dense, bm25=words, fusion=order) for dense, words, order in fused]
 
     def _dense(self, queries: list[str], top_k: int) -> list[list[tuple[int, float]]]:
         encoder = self.encoder
