@@ -22,6 +22,7 @@ from vicinal.errors import (
     IndexBusy,
     IndexExists,
     IndexNotFound,
+    IndexWarning,
     InvalidInput,
     NonFiniteEmbedding,
     SpaceMismatch,
@@ -149,6 +150,17 @@ def test_vectors_that_the_caller_has(create: Create) -> None:
     assert index.search(vectors[2], 1)[0].id == ids[2]
     index.upsert(["c"], [ids[2]], vectors=-vectors[2:3])
     assert index.search(vectors[2], 4)[-1].id == ids[2]
+
+
+@pytest.mark.filterwarnings("ignore::vicinal.errors.ZeroVectorWarning")
+def test_documents_without_text_are_kept_and_told(create: Create) -> None:
+    with create() as index:
+        with pytest.warns(IndexWarning, match="2 of 3 documents have no text, the first is 'none'"):
+            index.add(["", "tea", " \n"], ids=["none", "tea", "blank"])
+        assert [one.text for one in index.get(["none", "blank"])] == ["", " \n"]
+        index.upsert([""], ["given"], vectors=np.ones((1, index.info()["dims"]), np.float32))  # of a picture, say
+        with pytest.warns(IndexWarning, match="1 of 2 documents have no text, the first is 'tea'"):
+            index.upsert(["", "x"], ["tea", "none"], vectors=None)
 
 
 def test_what_is_there_already_is_not_touched(index: Index, model: SentenceTransformer, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from vicinal.store.index.export import export
 from vicinal.store.index.place import appearing
 from vicinal.store.index.search import Searcher, queries
 from vicinal.store.index.space import Embedded, Space, embed, open_model
-from vicinal.store.index.writes import differs, given, none_there, put
+from vicinal.store.index.writes import differs, given, none_there, put, say_blank
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -157,10 +157,8 @@ class Index:
     def _embedded(self, rows: Sequence[Incoming], vectors: Any, options: Mapping[str, Any]) -> list[Embedded]:
         if vectors is not None:
             return given(rows, vectors, self._space.dims)
-        return self._embed([one.text for one in rows], options)
-
-    def _embed(self, texts: Sequence[str], options: Mapping[str, Any]) -> list[Embedded]:
-        return embed(self.model, self._space, texts, **options) if texts else []
+        say_blank(rows)
+        return embed(self.model, self._space, [one.text for one in rows], **options) if rows else []
 
     # ---- writing ---------------------------------------------------------------------------------------------------
 
@@ -243,7 +241,7 @@ class Index:
             there = find(db, [one.key for one in rows])
         for _ in range(_ATTEMPTS):
             missing = [one for one in rows if one.key not in ready and differs(one, there)]
-            embedded = self._embed([one.text for one in missing], options)
+            embedded = self._embedded(missing, None, options)
             ready |= {one.key: parts for one, parts in zip(missing, embedded, strict=True)}
             with self._writing() as transaction:
                 there = transaction.find([one.key for one in rows])

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.errors import DimensionMismatch, DuplicateId
+from vicinal import report
+from vicinal.errors import DimensionMismatch, DuplicateId, IndexWarning
 from vicinal.similarity.measures import block
 from vicinal.store.index.database import Transaction
 from vicinal.store.index.documents import Incoming
@@ -27,6 +28,16 @@ def given(rows: Sequence[Incoming], vectors: Any, dims: int) -> list[Embedded]:
         raise DimensionMismatch(f"vectors must have shape {(len(rows), dims)}, not {matrix.shape}")
     block(matrix, "vectors")  # all finite
     return [Embedded([Chunk(0, len(one.text))], matrix[i : i + 1]) for i, one in enumerate(rows)]
+
+
+def say_blank(rows: Sequence[Incoming]) -> None:
+    """Warn of documents that are to be embedded, and have no text."""
+    if blank := [one.key for one in rows if not one.text.strip()]:
+        report.warn(
+            f"{len(blank)} of {len(rows)} documents have no text, the first is {blank[0]!r}: they are kept, but their "
+            "vectors mean nothing, and a search may show them",
+            IndexWarning,
+        )
 
 
 def none_there(found: Mapping[str, Any]) -> None:
