@@ -169,7 +169,7 @@ def test_an_evaluator_alone_is_enough(folder: Path, tmp_path: Path) -> None:
     best = SentenceTransformer(tmp_path / f"out/checkpoint-{max(found, key=lambda step: found[step])}", dtype="float32")
     np.testing.assert_allclose(model.encode(WORDS), best.encode(WORDS), atol=1e-6)
     assert trainer.state.best_metric == max(found.values())
-    assert "SentenceTransformer" in (tmp_path / "out/checkpoint-6/README.md").read_text()
+    assert 'SentenceTransformer("path/to/this/folder")' in (tmp_path / "out/checkpoint-6/README.md").read_text()
 
 
 def test_what_a_loss_learns_is_trained_saved_and_read_back(folder: Path, tmp_path: Path) -> None:
@@ -295,6 +295,13 @@ def test_rows_that_a_function_makes_are_not_all_made(folder: Path, tmp_path: Pat
     loss = losses.MultipleNegativesRankingLoss(model)
     SentenceTransformerTrainer(model=model, args=arguments(tmp_path / "o"), train_dataset=data, loss=loss)
     assert 100 <= sum(asked) < 400  # the card looks at some too
+
+
+def test_a_list_is_no_data_set(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidData, match=r"a list is no data set: datasets.Dataset.from_list\(rows\) makes one"):
+        SentenceTransformerTrainer(
+            SentenceTransformer(folder), arguments(tmp_path / "o"), train_dataset=[{"a": "x", "b": "y"}]
+        )
 
 
 def test_losses_and_data_sets_must_have_the_same_names(folder: Path, tmp_path: Path) -> None:

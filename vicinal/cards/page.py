@@ -74,7 +74,8 @@ def _description(card: ModelCardData) -> list[str]:
 
 
 def _usage(card: ModelCardData) -> list[str]:
-    name = json.dumps(card.model_id or card.model_name or _facts(card).name, ensure_ascii=False)
+    # Not the name that the model was loaded by: its weights may have been trained since.
+    name = json.dumps(card.model_id or "path/to/this/folder", ensure_ascii=False)
     if _facts(card).similarity:
         code = [
             f"model = SentenceTransformer({name})",

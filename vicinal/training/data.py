@@ -31,6 +31,10 @@ def as_sets(data: Any) -> Any:
         if not data:
             raise InvalidData("train_dataset is an empty dict: it needs at least one data set")
         return dict(data)
+    if isinstance(data, (list, tuple)):
+        raise InvalidData(
+            f"a {type(data).__name__} is no data set: datasets.Dataset.from_list(rows) makes one of mappings"
+        )
     return data
 
 

@@ -204,7 +204,7 @@ class SentenceTransformerTrainer(Trainer):
         options: dict[str, Any] = {
             "collate_fn": self.data_collator,
             "num_workers": args.dataloader_num_workers,
-            "pin_memory": args.dataloader_pin_memory,
+            "pin_memory": args.dataloader_pin_memory and args.device.type != "cpu",
             "persistent_workers": args.dataloader_persistent_workers,
             "prefetch_factor": args.dataloader_prefetch_factor,
         }
