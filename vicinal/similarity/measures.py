@@ -191,8 +191,8 @@ def _product(queries: Block, corpus: Block) -> tuple[Floats, float]:
     if is_tensor(corpus.rows):
         values, more = tensors().product(queries.rows, corpus.rows)
         return values, rounding + more
-    if len(queries.rows) == 1:  # as fast as memory is read, which BLAS is not
-        return np.einsum("ij,j->i", corpus.rows, queries.rows[0])[None], rounding
+    if len(queries.rows) == 1:  # as fast as memory, or the processor's cache, is read
+        return (corpus.rows @ queries.rows[0])[None], rounding
     # BLAS is a quarter faster this way round, since it packs the side that has few rows; turning the result is less.
     return np.ascontiguousarray((corpus.rows @ queries.rows.T).T), rounding
 
