@@ -3,6 +3,8 @@ them."""
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,17 @@ import pytest
 import torch
 
 from tests import tiny
+from tests.cross_encoder.conftest import write_classifier
 from tests.training.test_trainer import STILL, arguments, history, pairs
-from vicinal import SentenceTransformer, losses
-from vicinal.errors import DamagedModel, InvalidData, MissingExtra, UnsupportedModel
+from vicinal import CrossEncoder, SentenceTransformer, losses
+from vicinal.errors import (
+    DamagedModel,
+    InvalidData,
+    MissingExtra,
+    ModelNotFound,
+    UnsafeModel,
+    UnsupportedModel,
+)
 from vicinal.training.trainer import SentenceTransformerTrainer
 
 pytestmark = [
@@ -213,3 +223,119 @@ def test_the_package_may_be_missing(folder: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingExtra, match=r"add_adapter\(\) needs peft.*vicinal\[peft\]"):
         found.add_adapter(config())
+
+
+LOW: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "all linear layers": {"target_modules": "all-linear", "lora_alpha": 5},
+    "embeddings": {"target_modules": ["word_embeddings", "dense"]},
+    "of ranks": {
+        "use_rslora": True,
+        "alpha_pattern": {"query": 3},
+        "rank_pattern": {"layer.0.attention.self.value": 2},
+    },
+    "biases": {"bias": "lora_only"},
+    "norms": {"modules_to_save": ["LayerNorm"]},
+}
+
+
+@pytest.mark.parametrize("kind", LOW)
+def test_a_folder_with_an_adapter_is_a_model(kind: str, folder: Path, tmp_path: Path) -> None:
+    theirs = peers(folder)
+    torch.manual_seed(1)
+    theirs[0].auto_model.add_adapter(config(**LOW[kind]))
+    for name, parameter in theirs.named_parameters():
+        if "lora_" in name or "bias" in name or "modules_to_save" in name:
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    theirs.save_pretrained(str(tmp_path / "adapter"))
+    assert not (tmp_path / "adapter/config.json").exists()
+    wanted = peers(tmp_path / "adapter").encode(TEXTS)
+    for backend in ("numpy", "openvino", "onnx", "torch") if kind == "plain" else ("numpy",):
+        found = SentenceTransformer(tmp_path / "adapter", dtype="float32", backend=backend)
+        near(found.encode(TEXTS), wanted)
+    assert np.abs(wanted - model(folder).encode(TEXTS)).max() > 1e-2
+    found.save(tmp_path / "whole")
+    near(peers(tmp_path / "whole").encode(TEXTS), wanted)
+    assert found.fingerprint == model(tmp_path / "whole").fingerprint != model(folder).fingerprint
+
+
+def test_a_reranker_with_an_adapter(tmp_path: Path) -> None:
+    from sentence_transformers import CrossEncoder as Peer
+
+    theirs = Peer(str(write_classifier(tmp_path / "base")))
+    torch.manual_seed(1)
+    theirs.model.add_adapter(config(modules_to_save=["classifier"]))
+    for name, parameter in theirs.model.named_parameters():
+        if "lora_" in name or "modules_to_save" in name:
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    theirs.save_pretrained(str(tmp_path / "adapter"))
+    rows = [("red apple", "tax law"), ("red", "green")]
+    wanted = Peer(str(tmp_path / "adapter")).predict(rows)
+    near(CrossEncoder(tmp_path / "adapter", dtype="float32").predict(rows), wanted)
+    assert np.abs(wanted - CrossEncoder(tmp_path / "base", dtype="float32").predict(rows)).max() > 1e-2
+
+
+def test_what_save_adapter_writes_is_a_model(folder: Path, tmp_path: Path) -> None:
+    found = adapted(folder)
+    found.save_adapter(tmp_path / "adapter")
+    near(model(tmp_path / "adapter").encode(TEXTS), found.encode(TEXTS))
+
+
+def test_an_adapter_needs_neither_torch_nor_peft(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapted(folder).save_adapter(tmp_path / "adapter")
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['peft'] = sys.modules['transformers'] = None\n"
+        "from vicinal import SentenceTransformer\n"
+        f"print(SentenceTransformer({str(tmp_path / 'adapter')!r}, dtype='float32').encode('a red apple').sum())"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    near(float(said), model(tmp_path / "adapter").encode("a red apple").sum())
+
+
+def test_adapters_that_cannot_be_added_are_refused(folder: Path, tmp_path: Path) -> None:
+    adapted(folder, "dora").save_adapter(tmp_path / "dora")
+    with pytest.raises(UnsupportedModel, match="LoRA with use_dora is not handled here"):
+        model(tmp_path / "dora")
+    at = tmp_path / "adapter"
+    adapted(folder).save_adapter(at)
+    settings = json.loads((at / "adapter_config.json").read_text())
+
+    def changed(**more: Any) -> None:
+        (at / "adapter_config.json").write_text(json.dumps({**settings, **more}))
+
+    changed(peft_type="IA3")
+    with pytest.raises(UnsupportedModel, match=r"the kind 'IA3' .* load_adapter\(\) it"):
+        model(at)
+    changed(init_lora_weights="pissa")
+    with pytest.raises(UnsupportedModel, match="init_lora_weights='pissa' changes other weights too"):
+        model(at)
+    changed(base_model_name_or_path=str(tmp_path / "gone"))
+    with pytest.raises(ModelNotFound, match="gone"):
+        model(at)
+    changed(base_model_name_or_path=None)
+    with pytest.raises(DamagedModel, match="does not say which model it belongs to"):
+        model(at)
+    other = tiny.write_bert(
+        tmp_path / "other", config={**STILL, "num_hidden_layers": 1}, tensors=tiny.bert_tensors(layers=1)
+    )
+    changed(base_model_name_or_path=str(other))
+    with pytest.raises(DamagedModel, match=r"the adapter is not one of .*other"):
+        model(at)
+    narrow = {name: array[:, :9] if "query.weight" in name else array for name, array in tiny.bert_tensors().items()}
+    changed(base_model_name_or_path=str(tiny.write_bert(tmp_path / "narrow", tensors=narrow)))
+    with pytest.raises(DamagedModel, match=r"query \[22, 22\], where that model has \[22, 9\]"):
+        model(at)
+    changed()
+    (at / "adapter_model.safetensors").unlink()
+    with pytest.raises(DamagedModel, match=r"adapter_config.json, but no adapter_model.safetensors"):
+        model(at)
+
+
+def test_an_adapter_from_the_hub_names_no_folder(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cached = tmp_path / "cache/models--some--adapter/snapshots/abc"
+    cached.parent.mkdir(parents=True)
+    adapted(folder).save_adapter(cached)
+    (tmp_path / "cache/models--some--adapter/refs").mkdir()
+    (tmp_path / "cache/models--some--adapter/refs/main").write_text("abc")
+    with pytest.raises(UnsafeModel, match="some/adapter is made from a folder"):
+        SentenceTransformer("some/adapter", cache_folder=tmp_path / "cache", dtype="float32")

@@ -12,6 +12,7 @@ import numpy as np
 from vicinal import networks, report
 from vicinal.errors import DamagedModel, ModelWarning, UnsupportedModel
 from vicinal.loading import reranker
+from vicinal.loading.adapter import home
 from vicinal.loading.folder import Folder
 from vicinal.loading.modules import EMBEDDING, Parts, Reading, read_settings, transformer
 from vicinal.loading.overrides import check_read
@@ -46,7 +47,8 @@ def read_classifier(
         raise UnsupportedModel(f"{folder.root} holds a {kind}, not a CrossEncoder")
     reading = Reading(folder, _labels_in(overrides), {}, {}, {}, weights)
     at, score_at = _modules(folder)
-    config = folder.mapping(f"{at}/config.json" if at else "config.json")
+    stated, there = home(folder, at)
+    config = stated.mapping(f"{there}/config.json" if there else "config.json")
     listed = folder.has("modules.json")
     if score_at is not None or (not listed and _made_for(config, "ForCausalLM")):
         route = reranker.read_route(reading, at, score_at, chat_template)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vicinal.errors import DamagedModel, UnsafeModel
+from vicinal.errors import DamagedModel, UnsafeModel, UnsupportedModel
 
 _LARGEST_JSON = 1 << 28
 # Of versions 1 to 6, in the order in which they are looked for.
@@ -17,10 +18,15 @@ SENTENCE_CONFIGS = tuple(
 
 
 class Folder:
-    """Reads files below `root`. Links may lead within it; in a hub cache, also to that model's blobs."""
+    """Reads files below `root`. Links may lead within it; in a hub cache, also to that model's blobs.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    Args:
+        root: the folder.
+        other: finds the folder of another model, by its name and revision.
+    """
+
+    def __init__(self, root: Path, other: Callable[[str, str | None], Folder] | None = None) -> None:
+        self.root, self._other = root, other
         real = root.resolve()
         self._allowed = [real]
         if real.parent.name == "snapshots":  # models--org--name/snapshots/<commit>, files link to ../../blobs
@@ -47,6 +53,16 @@ class Folder:
         if not any(real.is_relative_to(allowed) for allowed in self._allowed):
             raise UnsafeModel(f"{path} is a link to {real}, outside the model's folder; copy the file into the folder")
         return path
+
+    def other(self, name: str, revision: str | None) -> Folder:
+        """The folder of another model, which this one is made from.
+
+        Raises:
+            UnsupportedModel: this folder is read on its own. ModelNotFound: there is no such model.
+        """
+        if self._other is None:
+            raise UnsupportedModel(f"{self.root} is made from the model {name!r}, which is not looked for here")
+        return self._other(name, revision)
 
     def has(self, name: str) -> bool:
         """Whether the file is there."""

@@ -10,6 +10,8 @@ from typing import Any
 from vicinal import networks, report
 from vicinal.errors import DamagedModel, ModelWarning, UnsupportedModel
 from vicinal.loading import lengths, model2vec, other
+from vicinal.loading.adapter import CONFIG as ADAPTER
+from vicinal.loading.adapter import find_adapter
 from vicinal.loading.exported import WEIGHTS, WHERE_NEEDED, Exported, Wish, describe, find_file
 from vicinal.loading.folder import SENTENCE_CONFIGS, Folder
 from vicinal.loading.overrides import Noted, check_read
@@ -28,7 +30,7 @@ from vicinal.loading.spec import (
     StaticEmbedding,
     Transformer,
 )
-from vicinal.loading.tokenizer import TokenizerFile, chat_template, read_tokenizer
+from vicinal.loading.tokenizer import VOCABULARIES, TokenizerFile, chat_template, read_tokenizer
 from vicinal.loading.weights import Tensor
 
 OLD_POOLING = {
@@ -244,8 +246,10 @@ def unhandled(sentence: Mapping[str, Any], tasks: tuple[str, ...]) -> str | None
 
 def transformer(reading: Reading, at: str, tasks: tuple[str, ...] = (EMBEDDING,)) -> Transformer:
     """Read the network in the subfolder `at`, whose files may state one of these tasks."""
-    folder, prefix = reading.folder, f"{at}/" if at else ""
-    stated = folder.mapping(f"{prefix}config.json")
+    folder, adapter = reading.folder, find_adapter(reading.folder, at)
+    home, there = (folder, at) if adapter is None else (adapter.base, adapter.base_at)
+    prefix = f"{there}/" if there else ""
+    stated = home.mapping(f"{prefix}config.json")
     config = Noted({**stated, **reading.overrides})
     reading.configs.append((stated, config))
     architecture = str(config.get("model_type"))
@@ -254,16 +258,21 @@ def transformer(reading: Reading, at: str, tasks: tuple[str, ...] = (EMBEDDING,)
     if network is None and file is not None:
         parsed: Any = describe(config, folder, at)
     else:
-        parsed = other.parsed(config, network, folder.path(prefix + "config.json"), reading.torch)
+        parsed = other.parsed(config, network, home.path(prefix + "config.json"), reading.torch)
     sentence = folder.sentence_config(at)
     if refusal := unhandled(sentence, tasks):
         raise UnsupportedModel(f"{folder.root}: {refusal}; it runs in sentence-transformers")
-    tokenizer = read_tokenizer(folder, at, architecture, bool(sentence.get("do_lower_case")))
+    own = adapter is None or any(folder.has(f"{at}/{name}" if at else name) for name in VOCABULARIES)
+    words = (folder, at) if own else (home, there)
+    tokenizer = read_tokenizer(*words, architecture, bool(sentence.get("do_lower_case")))
     reading.tokenizers[at] = tokenizer
     parsed, reading.limits[at] = lengths.of_network(parsed, sentence.get("max_seq_length"), tokenizer, folder)
     if file is not None:
         return Exported(architecture, config, parsed, file=file)
-    found = _load(reading, at)
+    found = _load(reading, at) if adapter is None else reading.weights(home, there)
+    if adapter is not None:
+        found = {**found, **adapter.merged(found, network.LEFTOVERS if network else ())}
+        reading.tensors.update({f"{at}/{name}": tensor for name, tensor in found.items()})
     if network is not None:
         _unprefix(reading.tensors, found, at, network.ANCHOR)
     return Transformer(architecture, config, parsed)
@@ -385,7 +394,7 @@ def _model2vec(reading: Reading) -> Route:
 
 def _plain(reading: Reading) -> Route:
     """A transformer's folder without modules.json: mean pooling, or the last token of a causal model."""
-    if not reading.folder.has("config.json"):
+    if not reading.folder.has("config.json") and not reading.folder.has(ADAPTER):
         raise DamagedModel(f"{reading.folder.root} has neither modules.json nor config.json: no model, or incomplete")
     network = transformer(reading, "")
     names = network.config.get("architectures") or [""]

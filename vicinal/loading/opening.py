@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vicinal.errors import UnsafeModel
 from vicinal.loading import support
 from vicinal.loading.checkpoint import read_weights
 from vicinal.loading.folder import Folder
@@ -76,7 +77,15 @@ def open_model(
             bare_prefix=bare_prefix,
             accept=None if torch else partial(support.refuse, overrides=config_kwargs, head=head),
         )
-    parts = reader(Folder(located.folder), read_weights, config_kwargs)
+
+    def other(wanted: str, at: str | None) -> Folder:
+        if Path(wanted).is_absolute() and located.source != "folder":
+            raise UnsafeModel(f"{located.name} is made from a folder, {wanted}: only a model given as a folder may be")
+        found = locate(wanted, revision=at, token=token, cache_folder=cache_folder, local_files_only=local_files_only,
+                       bare_prefix="")  # fmt: skip
+        return Folder(found.folder)
+
+    parts = reader(Folder(located.folder, other), read_weights, config_kwargs)
     stated = {key for key, prompt in parts.spec.prompts.items() if prompt}
     if stated & {"document", "passage", "corpus"}:
         stated |= {"document", "passage", "corpus"}

@@ -23,6 +23,8 @@ _BEGIN_CLASSES = ("Llama", "CodeLlama", "Gemma", "Cohere")
 _BYTE_BPE_CLASSES = ("Roberta", "Longformer", "BART", "Bart", "LED")
 _BYTE_BPE_MODELS = ("roberta", "longformer", "bart")
 _SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", *_SENTENCEPIECE)
+"""Files of which a tokenizer needs one."""
 
 
 @dataclass(frozen=True)
