@@ -257,6 +257,9 @@ def test_a_folder_with_an_adapter_is_a_model(kind: str, folder: Path, tmp_path: 
     found.save(tmp_path / "whole")
     near(peers(tmp_path / "whole").encode(TEXTS), wanted)
     assert found.fingerprint == model(tmp_path / "whole").fingerprint != model(folder).fingerprint
+    stated = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
+    (tmp_path / "adapter/adapter_config.json").write_text(json.dumps({**stated, "lora_alpha": 50, "alpha_pattern": {}}))
+    assert model(tmp_path / "adapter").fingerprint != found.fingerprint
 
 
 def test_a_reranker_with_an_adapter(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ class Adapter:
         more = more.T if kind or self.config.get("fan_in_fan_out") else more
         if more.shape != weight.shape:
             raise self._other(f"{name} {list(more.shape)}, where that model has {list(weight.shape)}")
-        return Tensor(weight.name, "F32", (_double(weight) + more).astype(np.float32), weight.file)
+        return Tensor(weight.name, "F32", (_double(weight) + more).astype(np.float32), next(iter(pair.values())).file)
 
     def _scale(self, name: str, rank: int) -> float:
         """alpha / r, or alpha / sqrt(r) (rank-stabilised: Kalajdzievski 2023, arXiv:2312.03732)."""

@@ -10,6 +10,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vicinal.loading import adapter
 from vicinal.loading.cache import remember_files
 from vicinal.loading.exported import Exported
 from vicinal.loading.modules import Parts
@@ -32,8 +33,9 @@ class Stamps:
     @classmethod
     def of(cls, parts: Parts) -> Stamps:
         """The files behind a model's tensors."""
-        paths = sorted({tensor.file for tensor in parts.tensors.values() if tensor.file is not None})
-        return cls(tuple(_stamp(path) for path in paths))
+        paths = {tensor.file for tensor in parts.tensors.values() if tensor.file is not None}
+        paths |= {path.with_name(adapter.CONFIG) for path in paths if path.name in (adapter.WEIGHTS, adapter.PICKLED)}
+        return cls(tuple(_stamp(path) for path in sorted(paths)))
 
     def hold(self) -> bool:
         """Whether the files are still those."""
