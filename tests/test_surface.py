@@ -103,6 +103,7 @@ OTHERWISE = {
     ("CrossEncoder", "backend"): "auto",
     ("encode", "batch_size"): None,  # batches are filled by tokens
     ("predict", "batch_size"): None,
+    ("rank", "batch_size"): None,
     ("SentenceTransformerModelCardData", "task_name"): ...,  # a text
     ("CrossEncoderModelCardData", "task_name"): ...,
     ("DenoisingAutoEncoderDataset", "noise_fn"): None,  # NLTK is asked for when it is needed
