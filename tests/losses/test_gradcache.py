@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.losses.models import assert_same, columns, run, sentence_model
 from vicinal import losses
+from vicinal.losses import gradcache
 from vicinal.losses.gradcache import mean_over_rows, recomputed
 
 
@@ -213,3 +214,28 @@ def test_progress_is_shown_where_it_is_asked_for(capsys: pytest.CaptureFixture[s
     for show in (False, True):
         losses.CachedMultipleNegativesRankingLoss(sentence_model(), show_progress_bar=show)(columns(2))
         assert ("Embed mini-batches" in capsys.readouterr().err) is show
+
+
+def test_the_heap_is_trimmed_before_each_part_is_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    trimmed: list[int] = []
+    monkeypatch.setattr(gradcache, "_malloc_trim", lambda: trimmed.append)
+    x = torch.randn(5, requires_grad=True)
+    total = sum(recomputed(torch.sin, part).sum() for part in x.split(2))
+    assert not trimmed
+    total.backward()
+    assert trimmed == [0, 0, 0]
+    recomputed(torch.sin, x, device="cuda").sum().backward()  # its activations lie elsewhere
+    assert trimmed == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("platform", "library"), [("win32", None), ("linux", object())], ids=["Windows", "musl"])
+def test_where_the_c_library_cannot_trim_nothing_is_done(
+    platform: str, library: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gradcache.sys, "platform", platform)
+    monkeypatch.setattr(gradcache.ctypes, "CDLL", lambda name: library)
+    monkeypatch.setattr(gradcache, "_malloc_trim", gradcache._malloc_trim.__wrapped__)
+    assert gradcache._malloc_trim() is None
+    x = torch.randn(5, requires_grad=True)
+    recomputed(torch.sin, x).sum().backward()
+    assert torch.equal(x.grad, x.detach().cos())

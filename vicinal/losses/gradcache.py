@@ -11,9 +11,11 @@ parts never live together.
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -52,17 +54,20 @@ def mean_over_rows(row_losses: Callable[[range], Tensor], rows: range, chunk: in
 
 def _contexts(model: Any, device: str) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """What to run the function in the first time, and again."""
-    return nullcontext(), _Again(model, torch.mps.get_rng_state() if device == "mps" else None)
+    mps = torch.mps.get_rng_state() if device == "mps" else None
+    return nullcontext(), _Again(model, mps, trimmed=device == "cpu")
 
 
 class _Again(AbstractContextManager[None]):
     """May be entered more than once: a graph that is retained is run again for each backward pass."""
 
-    def __init__(self, model: Any, mps: Tensor | None) -> None:
-        self._model, self._mps = model, mps
+    def __init__(self, model: Any, mps: Tensor | None, trimmed: bool) -> None:
+        self._model, self._mps, self._trimmed = model, mps, trimmed
         self._stack = ExitStack()
 
     def __enter__(self) -> None:
+        if self._trimmed:
+            _return_freed_memory()
         if isinstance(self._model, DistributedDataParallel):
             # Its bookkeeping belongs to the first time; in a backward pass it would begin anew.
             self._stack.enter_context(self._model.no_sync())
@@ -72,3 +77,18 @@ class _Again(AbstractContextManager[None]):
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
+
+
+def _return_freed_memory() -> None:
+    """Give the system what the part before has freed.
+
+    Parts differ in shape, so the holes that one leaves in glibc's heap do not fit the next, and the heap grows: at its
+    peak to 4.9 GB instead of 3.6 for 4,096 pairs in parts of 32. Other C libraries have no such call.
+    """
+    if (trim := _malloc_trim()) is not None:
+        trim(0)
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
