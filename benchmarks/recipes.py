@@ -3,8 +3,9 @@
 usage: python benchmarks/recipes.py DATA NAME [--seeds 3] [--out recipes-work] [--threads N] [--texts N] [--steps N]
 
 DATA: the folder of texts. NAME: distil-layers (MiniLM with 3 of its 6 layers), distil-dims (with 128 of its 384
-dimensions), augmented (Augmented SBERT on 1,000 gold pairs of STS-B), queries (pseudo-queries and, as its teacher, a
-cross-encoder given with --teacher, on SciFact's corpus), tsdae, simcse, ct (on SciFact's corpus, from MiniLM).
+dimensions), augmented (Augmented SBERT on 1,000 gold pairs of --set: stsb, mrpc or trecqa), queries (pseudo-queries
+and, as its teacher, a cross-encoder given with --teacher, on the corpus of --corpus: scifact or cranfield), tsdae,
+simcse, ct (on that corpus, from MiniLM).
 
 Every run keeps its checkpoints in OUT, and goes on there after a kill. Prints each seed's table, then mean and spread.
 """
@@ -52,6 +53,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0, help="of each training, in place of the recipe's own length")
     parser.add_argument("--layers", type=int, nargs="*", default=[0, 4, 5])
     parser.add_argument("--teacher", help="a cross-encoder")
+    parser.add_argument("--set", choices=sorted(SETS), default="stsb", help="of augmented")
+    parser.add_argument("--corpus", choices=("scifact", "cranfield"), default="scifact", help="that has no labels")
     options = parser.parse_args()
     outcomes = []
     for seed in range(options.first_seed, options.first_seed + options.seeds):
@@ -118,11 +121,22 @@ def distil_dims(options: argparse.Namespace, seed: int) -> Outcome:
     return reduce_dimensions(teacher, texts, 128, out, tasks=tasks(options.data), say=say)
 
 
+SETS = {
+    "stsb": (["sentence1", "sentence2", "score"], 5, measuring.similarity),
+    "mrpc": (["sentence1", "sentence2", "label"], 1, measuring.duplicates),
+    "trecqa": (["question", "sentence", "label"], 1, measuring.duplicates),
+}
+"""The columns of each set's pairs, their highest score, and what the model is measured by."""
+
+
 def augmented(options: argparse.Namespace, seed: int) -> Outcome:
-    measured = tasks(options.data)[:1]
-    pairs = read_pairs(options.data / "stsb/train.tsv.gz", ["sentence1", "sentence2", "score"], quotes=False)
+    names, highest, task = SETS[options.set]
+    read = partial(read_pairs, columns=names, quotes=False)
+    measured = [task(read(options.data / options.set / "test.tsv.gz"))]
+    pairs = read(options.data / options.set / "train.tsv.gz")
     rows = [
-        Scored(a, b, score / 5) for a, b, score in zip(pairs.sentences1, pairs.sentences2, pairs.scores, strict=True)
+        Scored(a, b, score / highest)
+        for a, b, score in zip(pairs.sentences1, pairs.sentences2, pairs.scores, strict=True)
     ]
     known = set(leaks((row[:2] for row in rows), measured[0].texts))
     rows = [row for i, row in enumerate(rows) if i not in known]
@@ -132,30 +146,37 @@ def augmented(options: argparse.Namespace, seed: int) -> Outcome:
     student = SentenceTransformer(MODEL, threads=options.threads)
     few = {"steps": options.steps, "seed": seed, "threads": options.threads}
     return augment(
-        student, options.out / f"augmented-{seed}", gold=gold, sentences=sentences, schedule=replace(SCHEDULE, **few),
-        teacher_schedule=replace(TEACHER_SCHEDULE, **few), tasks=measured, say=say,
+        student, options.out / f"augmented-{options.set}-{seed}", gold=gold, sentences=sentences,
+        schedule=replace(SCHEDULE, **few), teacher_schedule=replace(TEACHER_SCHEDULE, **few), tasks=measured, say=say,
     )  # fmt: skip
+
+
+def corpus(options: argparse.Namespace) -> tuple[list[tuple[str, str]], list[measuring.Task]]:
+    """Titles and texts, and the test queries that are asked of them."""
+    folder = options.data / options.corpus
+    named = [row for row in read_corpus(folder) if row[1]][: options.texts]
+    return named, [measuring.retrieval(read_beir(folder), options={"truncation": "ignore"})]
 
 
 def unlabelled(options: argparse.Namespace, seed: int) -> Outcome:
     if options.teacher is None:
         raise SystemExit("queries needs --teacher, a cross-encoder")
-    named = list(read_corpus(options.data / "scifact"))[: options.texts]
+    named, measured = corpus(options)
     student = SentenceTransformer(MODEL, threads=options.threads)
     schedule = replace(SCORES, steps=options.steps, seed=seed, threads=options.threads)
     return adapt_without_labels(
         student, [text for _, text in named], CrossEncoder(options.teacher, threads=options.threads),
-        options.out / f"queries-{seed}", titles=[title for title, _ in named], schedule=schedule,
-        tasks=tasks(options.data)[1:], say=say,
+        options.out / f"queries-{options.corpus}-{seed}", titles=[title for title, _ in named], schedule=schedule,
+        tasks=measured, say=say,
     )  # fmt: skip
 
 
 def alone(method: str, options: argparse.Namespace, seed: int) -> Outcome:
-    texts = [text for _, text in read_corpus(options.data / "scifact")][: options.texts]
+    named, measured = corpus(options)
     model = SentenceTransformer(MODEL, threads=options.threads)
     schedule = replace(SCHEDULES[method], steps=options.steps, seed=seed, threads=options.threads)
-    out = options.out / f"{method}-{seed}"
-    return adapt(model, texts, out, method=method, schedule=schedule, tasks=tasks(options.data)[1:], say=say)
+    out = options.out / f"{method}-{options.corpus}-{seed}"
+    return adapt(model, [text for _, text in named], out, method=method, schedule=schedule, tasks=measured, say=say)
 
 
 RECIPES: dict[str, Callable[[argparse.Namespace, int], Outcome]] = {

@@ -77,6 +77,15 @@ def test_results_in_the_hubs_form(model: SentenceTransformer, tmp_path: Path) ->
     assert f"| **{evaluator.primary_metric.removeprefix('sts-dev_')}** | **" in card.text
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "nan", "unknown", None])
+def test_what_is_no_number_is_not_published(model: SentenceTransformer, value: Any) -> None:
+    evaluator = SimpleNamespace(name="dev", primary_metric="dev_spearman")
+    model.model_card_data.set_evaluation_metrics(evaluator, {"dev_spearman": value, "dev_pearson": 0.5})
+    (entry,) = model.model_card_data.to_dict()["model-index"][0]["results"]
+    assert [(metric["type"], metric["value"]) for metric in entry["metrics"]] == [("pearson", 0.5)]
+    assert not model.model_card_data.training_logs  # the metric that counts is unknown
+
+
 def test_the_card_that_came_with_a_model_stays_until_something_is_said(tmp_path: Path) -> None:
     folder = tiny.write_bert(tmp_path / "model")
     (folder / "README.md").write_text("---\nlicense: mit\n---\nits own\n", "utf-8")

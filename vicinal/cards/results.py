@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +34,8 @@ class Result:
 
 
 def result_of(evaluator: Any, metrics: Mapping[str, Any]) -> Result:
-    """Take down a result; values that are no numbers are left out."""
+    """Take down a result; values that are no numbers are left out, and so are nan and infinity, which the hub's JSON
+    cannot hold."""
     name = str(getattr(evaluator, "name", "") or "")
     lead = f"{name}_" if name and all(key.startswith(f"{name}_") for key in metrics) else ""
     numbers = {key: number for key, value in metrics.items() if (number := _number(value)) is not None}
@@ -51,13 +53,14 @@ def result_of(evaluator: Any, metrics: Mapping[str, Any]) -> Result:
 
 
 def _number(value: Any) -> float | None:
-    """A number, also in front of a text such as "0.62 (+0.01)"."""
+    """A finite number, also in front of a text such as "0.62 (+0.01)"."""
     if isinstance(value, str):
         value = value.split()[0] if value.split() else ""
     try:
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError):
         return None
+    return number if math.isfinite(number) else None
 
 
 def index(model_name: str, results: Sequence[Result]) -> list[dict[str, Any]]:

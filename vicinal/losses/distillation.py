@@ -103,8 +103,8 @@ class MarginMSELoss(Loss):
         self.loss_fct = nn.MSELoss()
 
     def compute_loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> Tensor:
-        """The loss of (n, d) embeddings of queries, positives, negatives, ..., and labels (n,), (n, k) or (n, k +
-        1)."""
+        """The loss of (n, d) embeddings of queries, positives, negatives, ..., and labels (n,), (n, k) or
+        (n, k + 1)."""
         query, *candidates = embeddings
         wanted = margin_targets(labels, len(query), len(candidates) - 1)
         found = margins(candidate_scores(query, candidates, self.similarity_fct))

@@ -155,8 +155,7 @@ class MSELoss(EmbedDistillLoss):
     """`EmbedDistillLoss` by the mean squared error.
 
     Use: as that loss; (English, translation) columns with the teacher's embedding of the English text make a
-    multilingual
-        model.
+        multilingual model.
 
     Source: Reimers and Gurevych 2020, arXiv:2004.09813
 

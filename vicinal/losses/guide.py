@@ -32,9 +32,8 @@ class Guide:
             self._decoder = model.tokenizer
         else:
             raise InvalidData(
-                "the guide has another tokenizer than the model, so the texts must be read back from the "
-                "model's tokens, "
-                "which its tokenizer cannot do: use a guide with the same tokenizer"
+                "the guide has another tokenizer than the model, so the texts must be read back from the model's "
+                "tokens, which its tokenizer cannot do: use a guide with the same tokenizer"
             )
 
     def embed(self, column: Features, caching: Caching | None) -> Tensor:

@@ -26,8 +26,7 @@ class Other:
     """A loss of another kind, with the steps that a wrapper calls of a `Loss`.
 
     It is asked by `compute_loss_from_embeddings` if it has that, else by calling it while the model, instead of
-    running,
-    returns the embeddings that it is to see.
+    running, returns the embeddings that it is to see.
 
     Raises:
         UnsupportedModel: it runs the model again in its backward pass.

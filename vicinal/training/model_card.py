@@ -50,6 +50,7 @@ _UNTOLD = frozenset(
         "do_eval",
         "do_test",
         "run_name",
+        "resume_from_checkpoint",
         "hub_token",
         "push_to_hub_token",
     )
