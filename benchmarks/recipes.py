@@ -131,7 +131,7 @@ SETS = {
 
 def augmented(options: argparse.Namespace, seed: int) -> Outcome:
     names, highest, task = SETS[options.set]
-    read = partial(read_pairs, columns=names, quotes=False)
+    read = partial(read_pairs, names=names, quotes=False)
     measured = [task(read(options.data / options.set / "test.tsv.gz"))]
     pairs = read(options.data / options.set / "train.tsv.gz")
     rows = [
