@@ -350,3 +350,15 @@ def test_int8_weights_have_a_scale_for_each_group() -> None:
     near[:, 128:], far[:, :128] = 0, 0
     assert off(near) > 1
     assert 1e-4 < off(far) < 0.3
+
+
+def test_a_layer_that_is_spared_is_not_rounded_to_int8() -> None:
+    values, x = normal(17, 256), normal(5, 256)
+    ops = backend.OpenVinoOps(int8=True)
+
+    def off(spared: bool) -> float:
+        found = on_openvino(lambda _, h: ops.linear(h, Tensor.of("w", values), spared=spared), x)
+        return float(np.abs(found - x @ values.T).max())
+
+    assert off(False) > 1e-3
+    assert off(True) < 1e-4

@@ -61,7 +61,7 @@ def test_token_ids(minilm: Any, reference_rows: list[dict[str, Any]], peer: dict
         assert np.asarray(features["input_ids"])[mask].tolist() == ids.tolist(), row["id"]
 
 
-@pytest.mark.parametrize(("dtype", "mean", "least"), [("bfloat16", 0.9999, 0.9998), ("int8", 0.998, 0.99)])
+@pytest.mark.parametrize(("dtype", "mean", "least"), [("bfloat16", 0.9999, 0.9998), ("int8", 0.999, 0.995)])
 def test_fewer_bits(
     dtype: str,
     mean: float,

@@ -44,8 +44,12 @@ class Ops(Protocol):
     def gather_token(self, x: Handle, index: Handle) -> Handle:
         """Of each text (B, T, D) the token at `index` (B,): (B, D)."""
 
-    def linear(self, x: Handle, weight: Tensor, bias: Tensor | None = None) -> Handle:
-        """x @ weight.T + bias; weight is (out, in)."""
+    def linear(self, x: Handle, weight: Tensor, bias: Tensor | None = None, spared: bool = False) -> Handle:
+        """x @ weight.T + bias; weight is (out, in).
+
+        `spared`: a backend that computes linear layers at int8 may leave this one out, whose rounding moves the
+        network's output more than that of others.
+        """
 
     def matmul(self, a: Value, b: Value, transpose_b: bool = False) -> Handle:
         """a @ b over the last two axes, or a @ b.T."""

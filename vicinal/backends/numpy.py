@@ -41,7 +41,7 @@ class NumpyOps:
     def gather_token(self, x: NDArray[Any], index: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(x[np.arange(len(x)), index])
 
-    def linear(self, x: NDArray[Any], weight: Tensor, bias: Tensor | None = None) -> NDArray[Any]:
+    def linear(self, x: NDArray[Any], weight: Tensor, bias: Tensor | None = None, spared: bool = False) -> NDArray[Any]:
         y = x @ _array(weight).T
         return np.asarray(y if bias is None else y + _array(bias))
 

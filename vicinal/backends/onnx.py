@@ -127,7 +127,7 @@ class OnnxOps:
         place = self.node("Cast", self.expand_dims(index, 1), to=element("I64"))
         return self.node("GatherND", x, place, batch_dims=1)
 
-    def linear(self, x: Node, weight: Tensor, bias: Tensor | None = None) -> Node:
+    def linear(self, x: Node, weight: Tensor, bias: Tensor | None = None, spared: bool = False) -> Node:
         y = self._quantised(x, weight) if self._int8 else self.matmul(x, weight, True)
         return y if bias is None else y + self._node(bias)
 

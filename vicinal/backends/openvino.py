@@ -32,7 +32,8 @@ class OpenVinoOps:
     """See `base.Ops`. Handles are nodes of one output; arithmetic is theirs.
 
     Args:
-        int8: keep the weights of linear layers as int8, with a scale for every `_GROUP` inputs of an output.
+        int8: keep the weights of linear layers that are not spared as int8, with a scale for every `_GROUP` inputs of
+            an output.
     """
 
     def __init__(self, int8: bool = False) -> None:
@@ -90,8 +91,8 @@ class OpenVinoOps:
         picked = op.gather(x, op.unsqueeze(index, self._axes(1)), self._axes(1), 1)
         return op.squeeze(picked, self._axes(1))
 
-    def linear(self, x: Node, weight: Tensor, bias: Tensor | None = None) -> Node:
-        y = op.matmul(x, self._small(weight) if self._int8 else self._node(weight), False, True)
+    def linear(self, x: Node, weight: Tensor, bias: Tensor | None = None, spared: bool = False) -> Node:
+        y = op.matmul(x, self._small(weight) if self._int8 and not spared else self._node(weight), False, True)
         return y if bias is None else y + self._node(bias)
 
     def _small(self, weight: Tensor) -> Node:
@@ -202,7 +203,7 @@ def recipe(dtype: Literal["float32", "bfloat16", "int8"]) -> str:
     if dtype != "int8":
         return dtype
     rest = "bfloat16" if has_bfloat16() else "float32"
-    return f"int8 weights and activations in groups of {_GROUP} inputs, the rest {rest}"
+    return f"int8 weights and activations in groups of {_GROUP} inputs, attention's values and the rest {rest}"
 
 
 class OpenVinoProgram:

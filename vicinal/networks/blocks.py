@@ -138,10 +138,13 @@ class Head:
         return cls(Keys(config).count("hidden_size"))
 
 
-def dense(ops: Ops, w: Scope, name: str, x: Handle, width_in: int, width_out: int, bias: bool = True) -> Handle:
-    """The linear layer `name`, (..., width_in) to (..., width_out)."""
+def dense(
+    ops: Ops, w: Scope, name: str, x: Handle, width_in: int, width_out: int, bias: bool = True, spared: bool = False
+) -> Handle:
+    """The linear layer `name`, (..., width_in) to (..., width_out); `spared` as the primitive has it."""
     s = w.at(name)
-    return ops.linear(x, s.tensor("weight", width_out, width_in), s.tensor("bias", width_out) if bias else None)
+    weight, shift = s.tensor("weight", width_out, width_in), s.tensor("bias", width_out) if bias else None
+    return ops.linear(x, weight, shift, spared)
 
 
 def norm(ops: Ops, w: Scope, name: str, x: Handle, width: int, eps: float) -> Handle:
