@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tests.recipes.models import QUICK, finding, likeness, passages, texts
 from vicinal import CrossEncoder, SentenceTransformer
 from vicinal.errors import InvalidData, UnsupportedModel
 from vicinal.recipes import queries as q
-from vicinal.recipes.augment import SAMPLINGS, Scored, augment, by_stratum, sample_pairs
+from vicinal.recipes.augment import SAMPLINGS, Scored, augment, by_stratum, cosines, judge_weight, sample_pairs
 from vicinal.recipes.labels import teacher_scores
 from vicinal.recipes.scores import distil_scores, mined, taught
 from vicinal.recipes.unsupervised import adapt
@@ -108,12 +109,42 @@ def test_gold_pairs_train_a_judge_and_before_is_gold_alone(student: SentenceTran
     outcome = augment(
         student, tmp_path / "out", gold=gold(), schedule=QUICK, teacher_schedule=QUICK, tasks=[task], say=said.append
     )
-    assert any(line.startswith("training a cross-encoder on 40 gold pairs") for line in said)
+    assert any(line.startswith("training a cross-encoder on 32 gold pairs") for line in said)  # a fifth is held out
     assert {path.name for path in (tmp_path / "out/training").glob("log-*.csv")} == {
-        "log-teacher.csv", "log-silver.csv", "log-gold.csv"
+        "log-teacher.csv", "log-helper.csv", "log-silver.csv", "log-gold.csv"
     }  # fmt: skip
+    assert any(line.startswith("labels: ") for line in said)
     assert outcome.rows[0].before.value != task.measure(student).metrics["spearman"].value
     assert changed(student, outcome.folder)
+
+
+def test_without_a_blend_the_judge_labels_alone(student: SentenceTransformer, tmp_path: Path) -> None:
+    said = list[str]()
+    options = {"schedule": QUICK, "teacher_schedule": QUICK, "say": said.append}
+    augment(student, tmp_path / "out", gold=gold(), blend=False, **options)
+    assert any(line.startswith("training a cross-encoder on 40 gold pairs") for line in said)
+    assert not any(line.startswith("labels: ") for line in said)
+
+
+@pytest.mark.parametrize(("noise", "least", "most"), [((0.0, 0.3), 0.99, 1.0), ((0.3, 0.0), 0.0, 0.01),
+                                                      ((0.2, 0.2), 0.4, 0.6)])  # fmt: skip
+def test_the_better_of_two_judges_weighs_more(
+    student: SentenceTransformer, noise: tuple[float, float], least: float, most: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    rng = np.random.default_rng(0)
+    true = rng.random(2000)
+    first, second = (true + rng.normal(0, scale, 2000) if scale else true for scale in noise)
+    rows = [Scored(f"{i}", f"{i}.", score) for i, score in enumerate(true)]
+    monkeypatch.setattr("vicinal.recipes.augment.cosines", lambda model, pairs: second)
+    judge = SimpleNamespace(predict=lambda pairs, **_: first)
+    assert least <= judge_weight(judge, student, rows) <= most  # type: ignore[arg-type]
+
+
+def test_cosines_are_those_of_the_model(student: SentenceTransformer) -> None:
+    pairs = list(zip(texts(9, 1), texts(9, 2)[::-1], strict=True))
+    a, b = (student.encode([pair[i] for pair in pairs], normalize_embeddings=True) for i in (0, 1))
+    np.testing.assert_allclose(cosines(student, pairs), (a * b).sum(1), atol=1e-5)
 
 
 def test_a_judge_from_elsewhere_needs_no_gold(

@@ -76,6 +76,13 @@ def augment(
             help="Labelled pairs that are kept, at most; without it half of them, or all where --strata is 1.",
         ),
     ] = None,
+    blend: Annotated[
+        bool,
+        typer.Option(
+            "--blend/--no-blend",
+            help="With --gold, label by cross-encoder and bi-encoder together, as fits a fifth of the pairs best.",
+        ),
+    ] = True,
     test: c.Test = None,
     epochs: c.Epochs = None,
     batch_size: c.BatchSize = None,
@@ -127,7 +134,7 @@ def augment(
         c.show(
             recipe.augment(
                 student, output, gold=pairs, sentences=sentences, teacher=judge, teacher_base=teacher_base,
-                sampling=sampling.value, per_sentence=per_sentence, strata=strata, silver=silver,
+                sampling=sampling.value, per_sentence=per_sentence, strata=strata, silver=silver, blend=blend,
                 schedule=plan.schedule(recipe.SCHEDULE),
                 teacher_schedule=replace(recipe.TEACHER_SCHEDULE, seed=seed, bf16=bf16, threads=threads),
                 tasks=tasks, say=c.progress,

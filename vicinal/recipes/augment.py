@@ -33,7 +33,9 @@ logger = logging.getLogger("vicinal")
 Sampling = Literal["random", "bm25", "semantic", "bm25+semantic"]
 SAMPLINGS = ("random", "bm25", "semantic", "bm25+semantic")
 SCHEDULE = Schedule(epochs=1, batch_size=32, learning_rate=2e-5)
-TEACHER_SCHEDULE = Schedule(epochs=4, batch_size=16, learning_rate=2e-5)
+TEACHER_SCHEDULE = Schedule(epochs=6, batch_size=16, learning_rate=5e-5)
+_LEAST = 25
+"""Gold pairs from which on a fifth of them is held out."""
 
 
 class Scored(NamedTuple):
@@ -56,6 +58,7 @@ def augment(
     per_sentence: int = 5,
     strata: int = 10,
     silver: int | None = None,
+    blend: bool = True,
     schedule: Schedule = SCHEDULE,
     teacher_schedule: Schedule = TEACHER_SCHEDULE,
     tasks: Sequence[Task] = (),
@@ -69,7 +72,8 @@ def augment(
     table's "before" is the bi-encoder as it was.
 
     Data: 1,000 gold pairs or more, or a cross-encoder; some thousand sentences. Cost: the cross-encoder's training,
-    `per_sentence` pairs a sentence to be scored, and an epoch over them. Source: Thakur et al. 2021, arXiv:2010.08240.
+    `per_sentence` pairs a sentence to be scored, and an epoch over them. Source: Thakur et al. 2021, arXiv:2010.08240;
+    labels of two models together: Hinton et al. 2015, arXiv:1503.02531.
 
     Args:
         student: the bi-encoder to start from; it is left as it is.
@@ -84,6 +88,10 @@ def augment(
         strata: so many equal parts has the range of scores, of which each keeps as many silver pairs as the others
             where it has them (the labels of near pairs pile up at one end); 1 keeps all pairs.
         silver: how many silver pairs are kept, at most; None is all, or what the strata leave.
+        blend: with gold pairs, a fifth of them is held out; cross-encoder and bi-encoder are trained on the others, and
+            the labels are that mean of both's scores which fits the held-out pairs best. A cross-encoder that learnt
+            from few pairs is often worse than the bi-encoder, and both together better than either. False labels by
+            the cross-encoder alone.
         schedule, teacher_schedule: of bi-encoder and cross-encoder.
         tasks: what the model is measured on.
         say: is told how it goes.
@@ -105,18 +113,25 @@ def augment(
     settings = said(
         schedule, student, flat, recipe="augment", teacher=None if teacher is None else teacher.fingerprint,
         teacher_base=teacher_base, sampling=sampling, per_sentence=per_sentence, strata=strata, silver=silver,
-        teacher_epochs=teacher_schedule.epochs,
+        blend=blend, teacher_epochs=teacher_schedule.epochs,
     )  # fmt: skip
     seed = schedule.seed
 
     def make(run: Run) -> SentenceTransformer:
-        judge = trained_judge(student, gold, teacher_base, teacher_schedule, run, say) if teacher is None else teacher
+        held = gold[::5] if blend and len(gold) >= _LEAST else []
+        rest = [row for i, row in enumerate(gold) if i % 5] if held else gold
+        judge = trained_judge(student, rest, teacher_base, teacher_schedule, run, say) if teacher is None else teacher
         known = {frozenset(row[:2]) for row in gold}
         pairs = kept(
             run.checkpoints / "pairs.json", lambda: sample_pairs(texts, student, sampling, per_sentence, known, seed)
         )
         say(f"labelling {len(pairs):,} pairs ({sampling})")
         scores = teacher_scores(judge, [(a, b) for a, b in pairs], run.checkpoints / "scores", raw=False, say=say)
+        if held:
+            helper = learned(student, rest, longer(schedule, len(rest)), run, "helper", say)
+            weight = judge_weight(judge, helper, held)
+            say(f"labels: {weight:.2f} of the cross-encoder's score, {1 - weight:.2f} of the bi-encoder's")
+            scores = weight * scores + (1 - weight) * cosines(helper, pairs)
         scores = np.clip(scores, 0, 1)
         chosen = by_stratum(scores, strata, silver, seed)
         say(f"silver pairs: {len(chosen):,}; mean score {scores[chosen].mean():.2f}")
@@ -144,6 +159,23 @@ def learned(
     loss = CosineSimilarityLoss(made)
     train(SentenceTransformerTrainer, made, _data(rows), loss, schedule, run, say, part)
     return made
+
+
+def cosines(model: SentenceTransformer, pairs: Sequence[Sequence[str]]) -> Any:
+    """Of each pair, (n,); each text is encoded once."""
+    places = {text: i for i, text in enumerate(dict.fromkeys(text for pair in pairs for text in pair))}
+    vectors = np.asarray(model.encode(list(places), normalize_embeddings=True, truncation="ignore"))
+    first, second = ([places[pair[side]] for pair in pairs] for side in (0, 1))
+    return np.einsum("nd,nd->n", vectors[first], vectors[second])
+
+
+def judge_weight(judge: CrossEncoder, helper: SentenceTransformer, held: Sequence[Scored]) -> float:
+    """How much of a mean of both's scores is the judge's, so that it fits held-out pairs best (least squares)."""
+    pairs = [(row.a, row.b) for row in held]
+    other = cosines(helper, pairs)
+    apart = np.asarray(judge.predict(pairs, truncation="ignore"), np.float64) - other
+    wanted = np.array([row.score for row in held]) - other
+    return float(np.clip(apart @ wanted / max(apart @ apart, 1e-12), 0, 1))
 
 
 def trained_judge(
