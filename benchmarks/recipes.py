@@ -144,10 +144,11 @@ def augmented(options: argparse.Namespace, seed: int) -> Outcome:
     gold, rest = ([rows[i] for i in part] for part in (order[:1000], order[1000:]))
     sentences = [text for row in rest for text in row[:2]][: options.texts]
     student = SentenceTransformer(MODEL, threads=options.threads)
-    few = {"steps": options.steps, "seed": seed, "threads": options.threads}
+    few = {"steps": options.steps, "seed": seed, "threads": options.threads, "bf16": True}
     return augment(
         student, options.out / f"augmented-{options.set}-{seed}", gold=gold, sentences=sentences,
-        schedule=replace(SCHEDULE, **few), teacher_schedule=replace(TEACHER_SCHEDULE, **few), tasks=measured, say=say,
+        per_sentence=2, silver=8000, schedule=replace(SCHEDULE, **few),
+        teacher_schedule=replace(TEACHER_SCHEDULE, **few), tasks=measured, say=say,
     )  # fmt: skip
 
 
