@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vicinal.backends.base import Bounds
-from vicinal.text.batches import padded, plan
+from vicinal.text.batches import padded, plan, rounded
 from vicinal.text.tokens import Tokens
 
 ALL = frozenset(("ids", "mask", "pool", "types", "positions", "index", "first", "last"))
@@ -50,6 +50,18 @@ def test_few_widths_for_many_lengths() -> None:
     """A runtime keeps a plan for each shape: 512 lengths must not make 512."""
     widths = {width for _, width in plan(np.arange(1, 513), 1, None, None)}
     assert len(widths) < 100
+
+
+def test_few_shapes_for_calls_of_any_size() -> None:
+    shapes = {(len(rows), width) for n in range(1, 1000) for rows, width in plan(np.full(n, 6), 1024, None, None)}
+    assert len(shapes) < 40
+    assert max(shapes) == (160, 6)
+
+
+@given(st.integers(1, 100_000))
+def test_rounding_leaves_little(rows: int) -> None:
+    assert 0 <= rows - rounded(rows) <= rows // 5
+    assert rounded(rounded(rows)) == rounded(rows)
 
 
 @pytest.mark.parametrize("most", [0, -1])
