@@ -309,7 +309,7 @@ def lock(index: Path, timeout: float = 0) -> Iterator[bool]:
     parent = index / FOLDER
     parent.mkdir(exist_ok=True)
     with schema.speaking(parent):
-        db = sqlite3.connect(parent / "lock.db", timeout, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(parent / "lock.db", timeout=timeout, isolation_level=None, check_same_thread=False)
     try:
         try:
             with schema.speaking(parent):

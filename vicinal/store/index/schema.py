@@ -81,7 +81,11 @@ def connect(path: Path, timeout: float, create: bool = False) -> sqlite3.Connect
     mode = "rwc" if create else "rw"
     with speaking(path):
         db = sqlite3.connect(
-            f"{path.resolve().as_uri()}?mode={mode}", timeout, isolation_level=None, check_same_thread=False, uri=True
+            f"{path.resolve().as_uri()}?mode={mode}",
+            timeout=timeout,
+            isolation_level=None,
+            check_same_thread=False,
+            uri=True,
         )
         try:
             if create:
