@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,16 @@ from tests.recipes.models import QUICK, finding, likeness, passages, texts
 from vicinal import CrossEncoder, SentenceTransformer
 from vicinal.errors import InvalidData, UnsupportedModel
 from vicinal.recipes import queries as q
-from vicinal.recipes.augment import SAMPLINGS, Scored, augment, by_stratum, cosines, judge_weight, sample_pairs
+from vicinal.recipes.augment import (
+    SAMPLINGS,
+    Scored,
+    augment,
+    by_stratum,
+    cosines,
+    held_out,
+    judge_weight,
+    sample_pairs,
+)
 from vicinal.recipes.labels import teacher_scores
 from vicinal.recipes.scores import distil_scores, mined, taught
 from vicinal.recipes.unsupervised import adapt
@@ -139,6 +149,34 @@ def test_the_better_of_two_judges_weighs_more(
     monkeypatch.setattr("vicinal.recipes.augment.cosines", lambda model, pairs: second)
     judge = SimpleNamespace(predict=lambda pairs, **_: first)
     assert least <= judge_weight(judge, student, rows) <= most  # type: ignore[arg-type]
+
+
+@given(st.integers(0, 200), st.integers(0, 5))
+def test_every_fifth_pair_is_held_out_wherever_it_stood(count: int, seed: int) -> None:
+    rows = [Scored(f"{i}", f"{i}.", 0.5) for i in range(count)]
+    held, rest = held_out(rows, seed)
+    assert sorted([*held, *rest]) == sorted(rows)
+    assert len(held) == (count // 5 if count >= 25 else 0)
+    assert rest == [row for row in rows if row in rest]
+
+
+def test_an_order_in_the_file_is_not_one_of_what_is_held_out() -> None:
+    """One answer, then four that are none, for each question: every fifth row is an answer."""
+    rows = [Scored(f"{i}", f"{i}.", float(i % 5 == 0)) for i in range(500)]
+    assert 0.1 < np.mean([row.score for row in held_out(rows, 0)[0]]) < 0.3
+
+
+def test_too_few_pairs_are_told(student: SentenceTransformer, tmp_path: Path) -> None:
+    said = list[str]()
+    augment(student, tmp_path / "out", gold=gold(20), schedule=QUICK, teacher_schedule=QUICK, say=said.append)
+    assert "20 gold pairs are too few to hold out some: the cross-encoder labels alone" in said
+
+
+def test_another_training_of_the_judge_is_another_run(student: SentenceTransformer, tmp_path: Path) -> None:
+    augment(student, tmp_path / "out", gold=gold(), blend=False, schedule=QUICK, teacher_schedule=QUICK)
+    other = replace(QUICK, learning_rate=QUICK.learning_rate * 2)
+    with pytest.raises(InvalidData):
+        augment(student, tmp_path / "out", gold=gold(), blend=False, schedule=QUICK, teacher_schedule=other)
 
 
 def test_cosines_are_those_of_the_model(student: SentenceTransformer) -> None:

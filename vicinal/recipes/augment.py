@@ -20,11 +20,11 @@ from vicinal.evaluation.measuring import Task
 from vicinal.losses import CosineSimilarityLoss
 from vicinal.recipes.base import Run
 from vicinal.recipes.labels import teacher_scores
-from vicinal.recipes.runs import Outcome, Say, Schedule, enough, recipe, said, train
+from vicinal.recipes.runs import Outcome, Say, Schedule, enough, planned, recipe, said, train
 from vicinal.recipes.scores import kept
 from vicinal.retrieval.lexical import Bm25
 from vicinal.sentence_transformer import SentenceTransformer
-from vicinal.similarity import semantic_search
+from vicinal.similarity import pairwise_cos_sim, semantic_search
 from vicinal.training.cross_encoder import CrossEncoderTrainer
 from vicinal.training.trainer import SentenceTransformerTrainer
 
@@ -113,13 +113,14 @@ def augment(
     settings = said(
         schedule, student, flat, recipe="augment", teacher=None if teacher is None else teacher.fingerprint,
         teacher_base=teacher_base, sampling=sampling, per_sentence=per_sentence, strata=strata, silver=silver,
-        blend=blend, teacher_epochs=teacher_schedule.epochs,
+        blend=blend, teacher_schedule=planned(teacher_schedule),
     )  # fmt: skip
     seed = schedule.seed
 
     def make(run: Run) -> SentenceTransformer:
-        held = gold[::5] if blend and len(gold) >= _LEAST else []
-        rest = [row for i, row in enumerate(gold) if i % 5] if held else gold
+        held, rest = held_out(gold, seed) if blend else ([], gold)
+        if blend and gold and not held:
+            say(f"{len(gold)} gold pairs are too few to hold out some: the cross-encoder labels alone")
         judge = trained_judge(student, rest, teacher_base, teacher_schedule, run, say) if teacher is None else teacher
         known = {frozenset(row[:2]) for row in gold}
         pairs = kept(
@@ -161,12 +162,19 @@ def learned(
     return made
 
 
+def held_out(gold: Sequence[Scored], seed: int) -> tuple[list[Scored], list[Scored]]:
+    """A fifth of the pairs, drawn at random since files have orders of their own, and the rest; none of too few."""
+    if len(gold) < _LEAST:
+        return [], list(gold)
+    order = np.random.default_rng(seed).permutation(len(gold)).tolist()
+    fifth = len(gold) // 5
+    return [gold[i] for i in order[:fifth]], [gold[i] for i in sorted(order[fifth:])]
+
+
 def cosines(model: SentenceTransformer, pairs: Sequence[Sequence[str]]) -> Any:
-    """Of each pair, (n,); each text is encoded once."""
-    places = {text: i for i, text in enumerate(dict.fromkeys(text for pair in pairs for text in pair))}
-    vectors = np.asarray(model.encode(list(places), normalize_embeddings=True, truncation="ignore"))
-    first, second = ([places[pair[side]] for pair in pairs] for side in (0, 1))
-    return np.einsum("nd,nd->n", vectors[first], vectors[second])
+    """Of each pair, (n,)."""
+    vectors = model.encode([text for pair in pairs for text in pair], truncation="ignore")  # equal texts once
+    return pairwise_cos_sim(vectors[::2], vectors[1::2])
 
 
 def judge_weight(judge: CrossEncoder, helper: SentenceTransformer, held: Sequence[Scored]) -> float:

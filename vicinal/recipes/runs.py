@@ -152,12 +152,17 @@ def train(
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
 
 
-def said(schedule: Schedule, model: Any, texts: Iterable[str], **more: Any) -> dict[str, Any]:
-    """The settings of a run: how it is trained, from which model, on which texts, and what else makes it another."""
+def planned(schedule: Schedule) -> dict[str, Any]:
+    """What of a schedule makes another model."""
     plan = asdict(schedule)
     for name in ("threads", "save_every"):
         del plan[name]
-    return {"schedule": plan, "model": model.fingerprint, "texts": digest(texts), **more}
+    return plan
+
+
+def said(schedule: Schedule, model: Any, texts: Iterable[str], **more: Any) -> dict[str, Any]:
+    """The settings of a run: how it is trained, from which model, on which texts, and what else makes it another."""
+    return {"schedule": planned(schedule), "model": model.fingerprint, "texts": digest(texts), **more}
 
 
 def digest(texts: Iterable[str]) -> str:
