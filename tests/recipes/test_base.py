@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -109,3 +111,14 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     with pytest.raises(InvalidData, match="is a file"), base.running(tmp_path / "thesis.txt", {}):
         pass
+
+
+def test_without_the_extra_recipes_say_what_to_install() -> None:
+    for module, extra in (("torch", "torch"), ("datasets", "train")):
+        code = (
+            f"import sys; sys.modules[{module!r}] = None\ntry:\n    import vicinal.recipes.augment\n"
+            "except ImportError as e:\n    print(e)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        wanted = f"recipes (vicinal.recipes) needs {module}, which is not installed: pip install 'vicinal[{extra}]'"
+        assert wanted in done.stdout
