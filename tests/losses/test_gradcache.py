@@ -220,11 +220,12 @@ def test_the_heap_is_trimmed_before_each_part_is_run_again(monkeypatch: pytest.M
     trimmed: list[int] = []
     monkeypatch.setattr(gradcache, "_malloc_trim", lambda: trimmed.append)
     x = torch.randn(5, requires_grad=True)
-    total = sum(recomputed(torch.sin, part).sum() for part in x.split(2))
+    total = sum(recomputed(torch.sin, part, model=nn.Identity()).sum() for part in x.split(2))
     assert not trimmed
     total.backward()
     assert trimmed == [0, 0, 0]
-    recomputed(torch.sin, x, device="cuda").sum().backward()  # its activations lie elsewhere
+    recomputed(torch.sin, x, model=nn.Identity(), device="cuda").sum().backward()  # its activations lie elsewhere
+    recomputed(torch.sin, x).sum().backward()  # rows of scores: all of a shape
     assert trimmed == [0, 0, 0]
 
 
@@ -237,5 +238,5 @@ def test_where_the_c_library_cannot_trim_nothing_is_done(
     monkeypatch.setattr(gradcache, "_malloc_trim", gradcache._malloc_trim.__wrapped__)
     assert gradcache._malloc_trim() is None
     x = torch.randn(5, requires_grad=True)
-    recomputed(torch.sin, x).sum().backward()
+    recomputed(torch.sin, x, model=nn.Identity()).sum().backward()
     assert torch.equal(x.grad, x.detach().cos())

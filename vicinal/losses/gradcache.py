@@ -55,7 +55,7 @@ def mean_over_rows(row_losses: Callable[[range], Tensor], rows: range, chunk: in
 def _contexts(model: Any, device: str) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """What to run the function in the first time, and again."""
     mps = torch.mps.get_rng_state() if device == "mps" else None
-    return nullcontext(), _Again(model, mps, trimmed=device == "cpu")
+    return nullcontext(), _Again(model, mps, trimmed=model is not None and device == "cpu")
 
 
 class _Again(AbstractContextManager[None]):
