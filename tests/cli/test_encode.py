@@ -223,6 +223,15 @@ def test_a_folder(run: Run, tmp_path: Path, bundled: SentenceTransformer) -> Non
     assert (summary["rows"], summary["dims"], summary["as"]) == (2500, 256, "query")
 
 
+@pytest.mark.parametrize("output", ["out.npy", "out"])
+def test_no_text_is_told(run: Run, tmp_path: Path, output: str) -> None:
+    (tmp_path / "in.txt").touch()
+    result = run("encode", tmp_path / "in.txt", "-o", tmp_path / output)
+    assert result.exit_code == 0
+    assert f"warning: there is no text in {tmp_path / 'in.txt'}\n" in result.stderr
+    assert "0 vectors of 256 dimensions" in result.stderr
+
+
 def test_a_folder_of_other_texts(run: Run, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("a text\n" * 10)
     assert run("encode", tmp_path / "in.txt", "-o", tmp_path / "out").exit_code == 0

@@ -52,6 +52,17 @@ def test_build_update_search(run: Run, docs: Path) -> None:
     assert "model: vicinal-static-en" in run("index", "info", "docs.vicinal").stdout
 
 
+def test_an_index_of_nothing_is_told(run: Run, docs: Path) -> None:
+    (docs / "empty").mkdir()
+    result = run("index", "build", "empty", "-o", "a.vicinal")
+    assert result.exit_code == 0
+    assert "warning: a.vicinal is empty: no file that can be read is in what was given" in result.stderr
+    (docs / "empty" / "blank.txt").write_text("\n")
+    result = run("index", "build", "empty", "-o", "b.vicinal")
+    assert "warning: b.vicinal is empty: there is no text in what was given" in result.stderr
+    assert "warning" not in run("index", "build", "docs", "-o", "c.vicinal").stderr
+
+
 def test_build_removes_nothing_by_other_inputs(run: Run, docs: Path) -> None:
     (docs / "more.txt").write_text("Tea is sold by weight.")
     result = run("index", "build", "nowhere", "-o", "docs.vicinal")
@@ -83,7 +94,8 @@ def test_check_mend_copy(run: Run, docs: Path) -> None:
     assert run("index", "backup", "docs.vicinal", "-o", "copy.vicinal").exit_code == 0
     assert run("index", "verify", "copy.vicinal").exit_code == 0
     assert run("index", "export", "docs.vicinal", "-o", "all.jsonl").exit_code == 0
-    assert len((docs / "all.jsonl").read_text().splitlines()) == len(Index.open("docs.vicinal"))
+    with Index.open("docs.vicinal") as index:
+        assert len((docs / "all.jsonl").read_text().splitlines()) == len(index)
     assert run("index", "export", "docs.vicinal", "-o", "all.txt").exit_code == 2
 
 

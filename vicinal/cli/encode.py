@@ -93,6 +93,8 @@ def encode(
                 rows += len(portion)
             out.finish()
     seconds = round(time.perf_counter() - start, 3)
+    if not rows:
+        terminal.warn(f"there is no text in {', '.join(inputs)}")
     if as_json:
         typer.echo(json.dumps({"output": str(output), "rows": rows, **facts, "seconds": seconds}))
     else:

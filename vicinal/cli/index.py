@@ -164,6 +164,9 @@ def _ingest(opened: Index, inputs: list[str] | None, settings: Settings | None, 
         f"{opened.path}: {len(opened)} documents; {report.files} files, {report.unchanged} of them unchanged; "
         f"{report.changed} documents new or changed, {report.removed} removed, in {spent:.1f} s{rate}"
     )
+    if not len(opened):
+        missing = "there is no text" if report.files else "no file that can be read is"
+        terminal.warn(f"{opened.path} is empty: {missing} in what was given")
     if report.failed:
         terminal.say(f"{len(report.failed)} files could not be read")
         raise typer.Exit(1)

@@ -31,6 +31,11 @@ def fail(message: str) -> None:
     say(f"{_coloured('error:', 'red')} {message}")
 
 
+def warn(message: str) -> None:
+    """What is not as it should be, where the command goes on."""
+    say(f"{_coloured('warning:', 'yellow')} {message}")
+
+
 def _coloured(text: str, colour: str) -> str:
     plain = not sys.stderr.isatty() or bool(os.environ.get("NO_COLOR"))
     return text if plain else typer.style(text, fg=colour, bold=True)
