@@ -29,7 +29,7 @@ import torch
 torch.set_num_threads(1)
 from tests.training.test_ddp import trained
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])
-model, losses = trained(folder, out, 4, ddp_backend="gloo")
+model, losses = trained(folder, out, 4, ddp_backend="gloo", **json.loads(sys.argv[3]))
 if torch.distributed.get_rank() == 0:
     assert torch.distributed.get_world_size() == 2
     model.save(out / "final")
@@ -51,15 +51,26 @@ def trained(folder: Path, out: Path, size: int, **more: Any) -> tuple[SentenceTr
     return model, history(trainer)
 
 
-def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
-    folder = tiny.write_bert(tmp_path / "model", config=STILL)
-    script, root, out = tmp_path / "work.py", Path(__file__).parents[2], tmp_path / "two"
+def in_two_processes(folder: Path, out: Path, **more: Any) -> subprocess.CompletedProcess[str]:
+    script, root = out.with_suffix(".py"), Path(__file__).parents[2]
     script.write_text(_WORK)
     environment: dict[str, Any] = {
         **os.environ, "PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1",
     }  # fmt: skip
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    ran = subprocess.run([*command, str(folder), str(out)], cwd=root, env=environment, capture_output=True, text=True)
+    command += [str(folder), str(out), json.dumps(more)]
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_sharding_that_would_be_left_out_is_refused(tmp_path: Path) -> None:
+    ran = in_two_processes(tiny.write_bert(tmp_path / "model"), tmp_path / "two", fsdp=True)
+    assert ran.returncode != 0
+    assert "fsdp= shards a model over several GPUs, and this is no such run" in ran.stderr
+
+
+def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
+    folder, out = tiny.write_bert(tmp_path / "model", config=STILL), tmp_path / "two"
+    ran = in_two_processes(folder, out)
     assert ran.returncode == 0, ran.stderr[-3000:]
     model, wanted = trained(folder, tmp_path / "one", 8)
     assert len(wanted) == 6

@@ -17,7 +17,7 @@ from transformers import Trainer
 
 from vicinal.backends.torch import adapters
 from vicinal.backends.torch.weights import state_of, tensors_of
-from vicinal.errors import InvalidData, UnsupportedModel
+from vicinal.errors import InvalidData, Unavailable, UnsupportedModel
 from vicinal.evaluation import SequentialEvaluator
 from vicinal.loading.checkpoint import read_weights
 from vicinal.loading.folder import Folder
@@ -58,6 +58,7 @@ class SentenceTransformerTrainer(Trainer):
 
     Raises:
         InvalidData: the data cannot be given to the loss. It is looked at before the first step.
+        Unavailable: fsdp was asked for, where it would not be used.
     """
 
     args: Any
@@ -120,6 +121,9 @@ class SentenceTransformerTrainer(Trainer):
             optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
+        if args.fsdp and not self.is_fsdp_enabled:  # accelerate leaves it out and says nothing
+            raise Unavailable("fsdp= shards a model over several GPUs, and this is no such run: leave it out; several "
+                              "processes on CPUs train by DDP")  # fmt: skip
         self.can_return_loss, self.model_accepts_loss_kwargs = True, False
         self.add_model_card_callback(defaults)
 
