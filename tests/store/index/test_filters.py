@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,9 @@ wheres = st.recursive(
 
 
 @pytest.fixture(scope="module")
-def filled(model: SentenceTransformer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Index, list[dict[str, Any]]]:
+def filled(
+    model: SentenceTransformer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Index, list[dict[str, Any]]]]:
     rng = np.random.default_rng(0)
     pool = [None, True, False, -3, 0, 1, 2, 2.5, 0.5, -1.0, "", "x", "Y", "é", [1], {"x": 1}]
     facts = [
@@ -88,7 +90,8 @@ def filled(model: SentenceTransformer, tmp_path_factory: pytest.TempPathFactory)
     ]  # fmt: skip
     index = Index.create(Path(tmp_path_factory.mktemp("filters")) / "index", model)
     index.add(["apple"] * 200, [str(i) for i in range(200)], facts, vectors=rng.standard_normal((200, 13)))
-    return index, facts
+    yield index, facts
+    index.close()
 
 
 @given(wheres)

@@ -187,7 +187,8 @@ def test_another_model_is_refused(index: Index, model: SentenceTransformer, tmp_
     message = str(caught.value)
     assert f"was built with {index._space.described}; this model is {other.name} (space " in message
     assert f"vicinal index rebuild {index.path} --model" in message
-    assert len(Index.open(index.path, model)) == 3
+    with Index.open(index.path, model) as same:
+        assert len(same) == 3
     prompted = SentenceTransformer(model.name, prompts={"query": "query: "})
     with pytest.raises(SpaceMismatch, match=r"built with the prompt '' for queries; this .* has 'query: '"):
         Index.open(index.path, prompted)
