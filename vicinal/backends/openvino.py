@@ -203,7 +203,7 @@ def recipe(dtype: Literal["float32", "bfloat16", "int8"]) -> str:
     if dtype != "int8":
         return dtype
     rest = "bfloat16" if has_bfloat16() else "float32"
-    return f"int8 weights and activations in groups of {_GROUP} inputs, attention's values and the rest {rest}"
+    return f"int8 weights and activations in groups of {_GROUP} inputs where a layer is not spared, the rest {rest}"
 
 
 class OpenVinoProgram:
