@@ -1,13 +1,15 @@
 """What recipes gain, each from its beginning on public data.
 
 usage: python benchmarks/recipes.py DATA NAME [--seeds 3] [--out recipes-work] [--threads N] [--texts N] [--steps N]
+           [--dtype auto]
 
 DATA: the folder of texts. NAME: distil-layers (MiniLM with 3 of its 6 layers), distil-dims (with 128 of its 384
 dimensions), augmented (Augmented SBERT on 1,000 gold pairs of --set: stsb, mrpc or trecqa), queries (pseudo-queries
 and, as its teacher, a cross-encoder given with --teacher, on the corpus of --corpus: scifact or cranfield), tsdae,
 simcse, ct (on that corpus, from MiniLM).
 
-Every run keeps its checkpoints in OUT, and goes on there after a kill. Prints each seed's table, then mean and spread.
+Training computes in --dtype: auto is bfloat16 where the processor has it. Every run keeps its checkpoints in OUT, and
+goes on there after a kill. Prints each seed's table, then mean and spread.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from vicinal import CrossEncoder, SentenceTransformer
+from vicinal.backends.openvino import has_bfloat16
 from vicinal.evaluation import measuring
 from vicinal.evaluation.files import read_beir, read_corpus, read_pairs
 from vicinal.recipes.augment import SCHEDULE, TEACHER_SCHEDULE, Scored, augment
@@ -55,7 +58,9 @@ def main() -> None:
     parser.add_argument("--teacher", help="a cross-encoder")
     parser.add_argument("--set", choices=sorted(SETS), default="stsb", help="of augmented")
     parser.add_argument("--corpus", choices=("scifact", "cranfield"), default="scifact", help="that has no labels")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="of training")
     options = parser.parse_args()
+    options.bf16 = has_bfloat16() if options.dtype == "auto" else options.dtype == "bfloat16"
     outcomes = []
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         began = time.monotonic()
@@ -105,8 +110,8 @@ def free_texts(data: Path, count: int) -> list[str]:
 def distil_layers(options: argparse.Namespace, seed: int) -> Outcome:
     teacher = SentenceTransformer(MODEL, threads=options.threads)
     schedule = Schedule(
-        steps=options.steps or 3600, batch_size=64, learning_rate=6e-4, warmup=0.05, bf16=True, save_every=100,
-        seed=seed, threads=options.threads,
+        steps=options.steps or 3600, batch_size=64, learning_rate=6e-4, warmup=0.05, bf16=options.bf16,
+        save_every=100, seed=seed, threads=options.threads,
     )  # fmt: skip
     return distil(
         teacher, free_texts(options.data, options.texts), options.out / f"distil-layers-{seed}", layers=options.layers,
@@ -144,7 +149,7 @@ def augmented(options: argparse.Namespace, seed: int) -> Outcome:
     gold, rest = ([rows[i] for i in part] for part in (order[:1000], order[1000:]))
     sentences = [text for row in rest for text in row[:2]][: options.texts]
     student = SentenceTransformer(MODEL, threads=options.threads)
-    few = {"steps": options.steps, "seed": seed, "threads": options.threads, "bf16": True}
+    few = {"steps": options.steps, "seed": seed, "threads": options.threads, "bf16": options.bf16}
     return augment(
         student, options.out / f"augmented-{options.set}-{seed}", gold=gold, sentences=sentences,
         per_sentence=2, silver=8000, schedule=replace(SCHEDULE, **few),
@@ -164,7 +169,7 @@ def unlabelled(options: argparse.Namespace, seed: int) -> Outcome:
         raise SystemExit("queries needs --teacher, a cross-encoder")
     named, measured = corpus(options)
     student = SentenceTransformer(MODEL, threads=options.threads)
-    schedule = replace(SCORES, steps=options.steps, seed=seed, threads=options.threads)
+    schedule = replace(SCORES, steps=options.steps, seed=seed, threads=options.threads, bf16=options.bf16)
     return adapt_without_labels(
         student, [text for _, text in named], CrossEncoder(options.teacher, threads=options.threads),
         options.out / f"queries-{options.corpus}-{seed}", titles=[title for title, _ in named], schedule=schedule,
@@ -175,7 +180,8 @@ def unlabelled(options: argparse.Namespace, seed: int) -> Outcome:
 def alone(method: str, options: argparse.Namespace, seed: int) -> Outcome:
     named, measured = corpus(options)
     model = SentenceTransformer(MODEL, threads=options.threads)
-    schedule = replace(SCHEDULES[method], steps=options.steps, seed=seed, threads=options.threads)
+    few = {"steps": options.steps, "seed": seed, "threads": options.threads, "bf16": options.bf16}
+    schedule = replace(SCHEDULES[method], **few)
     out = options.out / f"{method}-{options.corpus}-{seed}"
     return adapt(model, [text for _, text in named], out, method=method, schedule=schedule, tasks=measured, say=say)
 

@@ -1,4 +1,4 @@
-"""vicinal.evaluation.mteb and `vicinal eval --mteb`, with a stand-in for the package mteb."""
+"""vicinal.evaluation.mteb and `vicinal eval --mteb`, by the package mteb itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,10 @@ from tests.tiny import write_bert
 from vicinal import SentenceTransformer
 from vicinal.cli.app import app
 from vicinal.errors import InvalidData, MissingExtra
+from vicinal.evaluation import measuring
+from vicinal.evaluation.files import read_beir, read_pairs
 from vicinal.evaluation.mteb import MtebEncoder, evaluate_mteb
+from vicinal.evaluation.mteb_tasks import local_task
 
 BATCHES = [{"text": ["red apple", "green"], "title": ["", ""]}, {"text": ["tax law"]}]
 TEXTS = ["red apple", "green", "tax law"]
@@ -32,17 +35,6 @@ class Role(str, Enum):
     document = "document"
 
 
-class Result:
-    """A task's result, in mteb's form."""
-
-    def __init__(self, name: str, score: float) -> None:
-        self.task_name = name
-        self.scores = {"test": [{"hf_subset": "default", "main_score": score}]}
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"task_name": self.task_name, "scores": self.scores}
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return write_bert(tmp_path / "model", settings={"prompts": PROMPTS})
@@ -54,37 +46,27 @@ def model(folder: Path) -> SentenceTransformer:
 
 
 @pytest.fixture
-def mteb(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The package, as much of it as is called."""
+def beir(tmp_path: Path) -> Path:
+    """Four documents and three queries of which one has a grade of 0 and one of 2."""
+    at = tmp_path / "own set"
+    (at / "qrels").mkdir(parents=True)
+    documents = ["red apple", "green apple", "tax law", "query law the"]
+    corpus = [{"_id": f"d{i}", "title": "the" * (i % 2), "text": text} for i, text in enumerate(documents)]
+    queries = [{"_id": f"q{i}", "text": text} for i, text in enumerate(["red", "law", "green the"])]
+    for name, rows in (("corpus", corpus), ("queries", queries)):
+        (at / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    judged = "q0\td0\t2\nq0\td1\t1\nq1\td2\t1\nq1\td3\t0\nq2\td3\t1\n"
+    (at / "qrels" / "dev.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}")
+    return at
 
-    def get_task(name: str) -> Any:
-        if name != "Scored":
-            raise KeyError(f"{name} not found")
-        return SimpleNamespace(metadata=SimpleNamespace(name=name, type="STS"))
 
-    def evaluate(encoder: Any, tasks: list[Any], **options: Any) -> Any:
-        package.called = options
-        results = []
-        for task in tasks:
-            vectors = encoder.encode(
-                BATCHES, task_metadata=task.metadata, hf_split="test", hf_subset="default", prompt_type=Role.query,
-                batch_size=32, show_progress_bar=False,
-            )  # fmt: skip
-            results.append(Result(task.metadata.name, float(encoder.similarity(vectors[:1], vectors[1:])[0, 0])))
-        package.meta = encoder.mteb_model_meta
-        return SimpleNamespace(task_results=results)
-
-    package: Any = ModuleType("mteb")
-    package.get_task, package.evaluate, package.ResultCache = get_task, evaluate, lambda path: ("cache", path)
-    meta: Any = ModuleType("mteb.models.model_meta")
-    meta.ModelMeta = SimpleNamespace(create_empty=lambda overwrites: overwrites)
-    for name, module in (
-        ("mteb", package),
-        ("mteb.models", ModuleType("mteb.models")),
-        ("mteb.models.model_meta", meta),
-    ):
-        monkeypatch.setitem(sys.modules, name, module)
-    return package
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    at = tmp_path / "pairs" / "test.tsv"
+    at.parent.mkdir()
+    rows = ["red apple\tgreen\t3.5", "tax law\tlaw\t4.5", "the\tgreen apple\t0", "red\tlaw tax\t1"]
+    at.write_text("sentence1\tsentence2\tscore\n" + "\n".join(rows) + "\n")
+    return at
 
 
 @pytest.mark.parametrize(
@@ -115,16 +97,35 @@ def test_similarity_is_the_models(model: SentenceTransformer) -> None:
     np.testing.assert_array_equal(encoder.similarity_pairwise(a, a), model.similarity_pairwise(a, a))
 
 
-def test_tasks_by_name_and_of_ones_own(model: SentenceTransformer, mteb: Any, tmp_path: Path) -> None:
-    own = SimpleNamespace(metadata=SimpleNamespace(name="Own", type="Retrieval"))
-    results = evaluate_mteb(model, ["Scored", own], tmp_path)
-    assert [result.task_name for result in results] == ["Scored", "Own"]
-    a = model.encode_query(TEXTS, prompt="law ")
-    assert results[0].scores["test"][0]["main_score"] == pytest.approx(float(model.similarity(a[:1], a[1:])[0, 0]))
-    assert mteb.called == {"cache": ("cache", tmp_path), "overwrite_strategy": "always", "show_progress_bar": False}
-    assert mteb.meta == {"name": "local/model", "revision": model.fingerprint, "embed_dim": 22, "max_tokens": 17}
+def test_the_package_measures_as_we_do(model: SentenceTransformer, beir: Path, table: Path, tmp_path: Path) -> None:
+    tasks = [local_task(beir), local_task(table)]
+    assert [(task.metadata.name, task.metadata.type) for task in tasks] == [
+        ("own-set", "Retrieval"),
+        ("pairs-test", "STS"),
+    ]
+    results = evaluate_mteb(model, tasks, tmp_path / "results")
+    ours = measuring.retrieval(read_beir(beir)).measure(model).metrics["ndcg@10"].value
+    assert results[0].scores["dev"][0]["main_score"] == pytest.approx(ours, abs=1e-5)  # it rounds
+    prompted = measuring.similarity(read_pairs(table), "apple ").measure(model).metrics["spearman"].value
+    assert results[1].scores["test"][0]["main_score"] == pytest.approx(prompted, abs=1e-5)
+    at = tmp_path / "results" / "results" / "local__model" / model.fingerprint
+    assert {path.name for path in at.iterdir()} >= {"model_meta.json", "own-set.json", "pairs-test.json"}
+    written = json.loads((at / "own-set.json").read_text())
+    assert written["scores"]["dev"][0]["main_score"] == pytest.approx(ours, abs=1e-5)
+
+
+def test_a_task_that_mteb_lacks(model: SentenceTransformer) -> None:
     with pytest.raises(InvalidData, match=r"mteb has no task 'Other'; mteb\.get_tasks\(\) lists"):
         evaluate_mteb(model, ["Other"])
+
+
+def test_judgments_that_mteb_cannot_score_by(beir: Path, table: Path) -> None:
+    table.write_text("sentence1\tsentence2\tscore\nred\tgreen\t3\nlaw\ttax\t3\n")
+    with pytest.raises(InvalidData, match=r"test\.tsv has no two scores that differ"):
+        local_task(table)
+    (beir / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\nq0\td0\t0.5\n")
+    with pytest.raises(InvalidData, match=r"whole numbers as grades, but own set/dev has 0\.5 for query 'q0'"):
+        local_task(beir)
 
 
 def test_without_the_package(model: SentenceTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,16 +134,27 @@ def test_without_the_package(model: SentenceTransformer, monkeypatch: pytest.Mon
         evaluate_mteb(model, ["Scored"])
 
 
-def test_command(folder: Path, mteb: Any, tmp_path: Path) -> None:
+def test_command(folder: Path, beir: Path, table: Path, tmp_path: Path) -> None:
     def run(*args: object) -> Any:
         return CliRunner().invoke(app, ["eval", *map(str, args)])
 
-    result = run(folder, "--backend", "numpy", "--mteb", "Scored", "-o", tmp_path / "results")
-    score = evaluate_mteb(SentenceTransformer(folder, backend="numpy"), ["Scored"])[0].scores["test"][0]["main_score"]
-    assert (result.exit_code, result.stdout) == (0, f"task\tsplit\tsubset\tscore\nScored\ttest\tdefault\t{score:.4f}\n")
-    result = run(folder, "--backend", "numpy", "--mteb", "Scored", "--json")
-    assert json.loads(result.stdout)[0]["scores"]["test"][0]["main_score"] == pytest.approx(score)
-    assert mteb.called["cache"] is None
+    tasks = ["--mteb", beir, "--mteb", table]
+    result = run(folder, "--backend", "numpy", *tasks, "-o", tmp_path / "results")
+    found = evaluate_mteb(SentenceTransformer(folder, backend="numpy"), [local_task(beir), local_task(table)])
+    scores = [task.get_score() for task in found]
+    assert (result.exit_code, result.stdout.splitlines()) == (
+        0,
+        [
+            "task\tsplit\tsubset\tscore",
+            f"own-set\tdev\tdefault\t{scores[0]:.4f}",
+            f"pairs-test\ttest\tdefault\t{scores[1]:.4f}",
+        ],
+    )
+    assert len(list((tmp_path / "results").rglob("own-set.json"))) == 1
+    result = run(folder, "--backend", "numpy", "--mteb", table, "--json")
+    assert json.loads(result.stdout)[0]["scores"]["test"][0]["main_score"] == pytest.approx(scores[1])
+    assert "there are dev" in run(folder, "--mteb", beir, "--split", "test").stderr
     assert "with --mteb give one model and no data" in run(folder, "data", "--mteb", "Scored").stderr
+    assert "has columns and prompts of its own" in run(folder, "--mteb", table, "--query-prompt", "q: ").stderr
     assert "results are written with --mteb alone" in run(folder, "data", "-o", "x").stderr
     assert run(folder, "--mteb", "Other").exit_code == 1

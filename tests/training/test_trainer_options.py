@@ -12,6 +12,7 @@ from transformers import EarlyStoppingCallback
 from tests import tiny
 from tests.training.test_trainer import STILL, WORDS, arguments, history, pairs, scored, texts
 from vicinal import SentenceTransformer, losses
+from vicinal.errors import TrainingWarning
 from vicinal.evaluation import EmbeddingSimilarityEvaluator
 from vicinal.training.trainer import SentenceTransformerTrainer
 
@@ -102,3 +103,14 @@ def test_gradient_checkpointing_changes_no_number(folder: Path, tmp_path: Path) 
     (plain, vectors), (again, same) = found
     np.testing.assert_allclose(again, plain, rtol=1e-5)
     np.testing.assert_allclose(same, vectors, atol=1e-5)
+
+
+def test_bfloat16_that_a_processor_lacks_is_said(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = SentenceTransformer(folder, dtype="float32")
+    loss = losses.MultipleNegativesRankingLoss(model)
+    args = arguments(tmp_path / "out", bf16=True, use_cpu=True)
+    monkeypatch.setattr("vicinal.training.trainer.has_bfloat16", lambda: False)
+    with pytest.warns(TrainingWarning, match="computes bfloat16 in software, many times slower than float32"):
+        SentenceTransformerTrainer(model=model, args=args, train_dataset=pairs(), loss=loss)
+    monkeypatch.setattr("vicinal.training.trainer.has_bfloat16", lambda: True)
+    SentenceTransformerTrainer(model=model, args=args, train_dataset=pairs(), loss=loss)

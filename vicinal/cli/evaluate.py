@@ -100,7 +100,8 @@ def evaluate(
             "--mteb",
             metavar="TASK",
             show_default=False,
-            help="Run this task of the package mteb instead of DATA; may be given several times.",
+            help="Run this task of the package mteb instead of DATA, or DATA itself as one, by a path with a slash; "
+            "may be given several times.",
         ),
     ] = None,
     output: Annotated[
@@ -123,6 +124,7 @@ def evaluate(
       vicinal eval all-MiniLM-L6-v2 stsb/test.tsv --against ./my-model --json
       vicinal eval out/eval/similarity_evaluation_dev_results.csv --plot curve.png
       vicinal eval all-MiniLM-L6-v2 --mteb SciFact --mteb STSBenchmark -o results/
+      vicinal eval all-MiniLM-L6-v2 --mteb ./my-set -o results/
     """  # fmt: skip
     if plot is not None:
         _check_plot(data, against)
@@ -133,8 +135,12 @@ def evaluate(
     if mteb:
         if data is not None or against is not None:
             raise typer.BadParameter("with --mteb give one model and no data", param_hint="--mteb")
+        if columns is not None or query_prompt is not None or document_prompt is not None:
+            raise typer.BadParameter("a task of mteb has columns and prompts of its own", param_hint="--mteb")
         wanted = o.ModelOptions(model, dtype, backend, threads, truncate_dim)
-        evaluate_on_mteb(wanted, mteb, output, as_json, {"truncation": truncation.value})
+        evaluate_on_mteb(
+            wanted, mteb, output, as_json, {"truncation": truncation.value}, split=split, quotes=not no_quotes
+        )
         return
     if output is not None:
         raise typer.BadParameter("results are written with --mteb alone", param_hint="--output")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +15,30 @@ if TYPE_CHECKING:
 
 
 def evaluate_on_mteb(
-    model: ModelOptions, tasks: list[str], output: Path | None, as_json: bool, options: dict[str, Any]
+    model: ModelOptions,
+    tasks: list[str],
+    output: Path | None,
+    as_json: bool,
+    options: dict[str, Any],
+    *,
+    split: str | None = None,
+    quotes: bool = True,
 ) -> None:
-    """Run tasks, and print the main score of every split and subset."""
+    """Run tasks, and print the main score of every split and subset.
+
+    Args:
+        tasks: mteb's names; or paths, which have a slash or end like a table does.
+        split, quotes: of what is at a path.
+    """
     from vicinal.evaluation.mteb import evaluate_mteb
+    from vicinal.evaluation.mteb_tasks import local_task
     from vicinal.extras import require
 
     require("mteb", "--mteb")  # before the model is loaded
-    results = evaluate_mteb(model.load(), tasks, output, **options)
+    wanted = [local_task(task, split=split, quotes=quotes) if _is_path(task) else task for task in tasks]
+    results = evaluate_mteb(model.load(), wanted, output, **options)
     if as_json:
-        typer.echo(json.dumps([result.to_dict() for result in results]))
+        typer.echo(f"[{', '.join(result.model_dump_json() for result in results)}]")  # knows dates, and NaN as null
         return
     rows = [
         [result.task_name, split, scores["hf_subset"], f"{scores['main_score']:.4f}"]
@@ -33,3 +47,7 @@ def evaluate_on_mteb(
         for scores in subsets
     ]
     table(["task", "split", "subset", "score"], rows)
+
+
+def _is_path(task: str) -> bool:
+    return "/" in task or os.sep in task or task.removesuffix(".gz").endswith((".tsv", ".csv"))

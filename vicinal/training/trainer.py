@@ -15,9 +15,11 @@ from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader
 from transformers import Trainer
 
+from vicinal import report
+from vicinal.backends.openvino import has_bfloat16
 from vicinal.backends.torch import adapters
 from vicinal.backends.torch.weights import state_of, tensors_of
-from vicinal.errors import InvalidData, Unavailable, UnsupportedModel
+from vicinal.errors import InvalidData, TrainingWarning, Unavailable, UnsupportedModel
 from vicinal.evaluation import SequentialEvaluator
 from vicinal.loading.checkpoint import read_weights
 from vicinal.loading.folder import Folder
@@ -124,6 +126,9 @@ class SentenceTransformerTrainer(Trainer):
         if args.fsdp and not self.is_fsdp_enabled:  # accelerate leaves it out and says nothing
             raise Unavailable("fsdp= shards a model over several GPUs, and this is no such run: leave it out; several "
                               "processes on CPUs train by DDP")  # fmt: skip
+        if args.bf16 and args.device.type == "cpu" and not has_bfloat16():
+            report.warn("this processor computes bfloat16 in software, many times slower than float32: leave bf16 out",
+                        TrainingWarning)  # fmt: skip
         self.can_return_loss, self.model_accepts_loss_kwargs = True, False
         self.add_model_card_callback(defaults)
 
