@@ -80,6 +80,7 @@ def test_fit_takes_any_function_of_logits(labels: int, given: Any, same: Any, tm
     assert np.abs(one.predict(pairs(9, 3)) - before).max() > 1e-3
 
 
+@pytest.mark.filterwarnings("ignore:this processor computes bfloat16 in software")
 def test_fit_keeps_the_best_and_calls_back(tmp_path: Path) -> None:
     model = CrossEncoder(write_classifier(tmp_path / "model", **STILL), dtype="float32")
     judge = CrossEncoderCorrelationEvaluator(pairs(8, 5), np.linspace(0, 1, 8).tolist())

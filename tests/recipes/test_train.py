@@ -174,6 +174,7 @@ def trainer_of(monkeypatch: pytest.MonkeyPatch) -> Any:
     return of
 
 
+@pytest.mark.filterwarnings("ignore:this processor computes bfloat16 in software")
 def test_settings_reach_the_trainer(several: dict[str, Any], trainer_of: Any) -> None:
     trainer = trainer_of({**several, "seed": 7, "dtype": "bfloat16", "max_seq_length": 11})
     assert trainer.args.prompts == {"faq": {"question": "query : "}, "intents": {"text": "the "}}

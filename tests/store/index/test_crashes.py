@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from tests.long import KILLS, LONG, SECONDS
 from tests.store.index import worker
 from tests.store.vectors.conftest import ROOT, corpus
 from vicinal import Index, SentenceTransformer
+from vicinal.store.index import derived
 
 Create = Callable[..., Index]
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
@@ -43,6 +45,17 @@ def test_a_kill_at_any_instant_loses_nothing_that_was_committed(create: Create, 
     assert index.verify() == []
     left = [path.name for path in (index.path / "derived").iterdir() if path.is_dir()]
     assert len(left) <= 1, "what killed builders left is cleaned away"
+
+
+def test_a_builder_killed_before_it_cleaned_is_cleaned_after(create: Create) -> None:
+    index = create(search="hnsw")
+    index.add(corpus(60))
+    index.optimize()
+    (made,) = derived.folders(index.path)
+    shutil.copytree(made, made.with_name("0"))  # the generation before, of which the next was published
+    index.optimize()
+    assert derived.folders(index.path) == [made]
+    index.close()
 
 
 def test_a_kill_while_another_model_embeds_leaves_one_index_whole(

@@ -129,6 +129,7 @@ class Builder:
             with self._database.snapshot() as (db, state):
                 old = None if fresh else view.newest(db, folder, state, space.fingerprint)
                 if old is not None and old.manifest.generation == state.generation and self._complete(old, space):
+                    derived.clean(folder, old.folder)  # one that was killed here had published, but not cleaned
                     return True
                 if old is not None:
                     gone = db.execute("SELECT count(*) FROM removed WHERE generation > ?", (old.manifest.dense,))
