@@ -74,13 +74,13 @@ def test_hits_are_the_peers(
     theirs, _ = getattr(peer, f"semantic_search_{engine}")(queries, rows, **call)
     found, seconds = OURS[engine](queries, rows, **call)
     assert seconds > 0
-    rescored = options.get("rescore", True) and precision != "float32"
+    rescored, exact = options.get("rescore", True) and precision != "float32", options.get("exact", True)
     shared = overlap(found, theirs)
     if rescored and precision in ("int8", "uint8"):  # the peer misses many of the best
         ours_, theirs_ = (np.mean([[hit["score"] for hit in hits] for hits in listed]) for listed in (found, theirs))
-        assert ours_ >= theirs_
-    elif not options.get("exact", True) or (rescored and "binary" in precision):
-        assert shared > 0.8  # a graph is built by threads; which of many rows with equal bits are candidates is chance
+        assert ours_ >= theirs_ - (0 if exact else 0.005)  # a graph is built by threads: what it misses is chance
+    elif not exact or (rescored and "binary" in precision):
+        assert shared > 0.8  # which of many rows with equal bits are candidates is chance
     else:
         agree(found, theirs)
 
