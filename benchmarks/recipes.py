@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -79,13 +79,26 @@ def say(line: str) -> None:
     print(time.strftime("%H:%M:%S"), line, file=sys.stderr, flush=True)
 
 
+def once(task: measuring.Task) -> measuring.Task:
+    """The task, which measures a model once, however many seeds begin with it."""
+    known: dict[str, measuring.Measured] = {}
+
+    def measure(model: SentenceTransformer) -> measuring.Measured:
+        if model.fingerprint not in known:
+            known[model.fingerprint] = task.measure(model)
+        return known[model.fingerprint]
+
+    return replace(task, measure=measure)
+
+
+@cache
 def tasks(data: Path) -> list[measuring.Task]:
     """STS-B and SciFact, test."""
     pairs = read_pairs(data / "stsb/test.tsv.gz", ["sentence1", "sentence2", "score"], quotes=False)
     options = {"truncation": "ignore"}
     return [
-        measuring.similarity(pairs, options=options),
-        measuring.retrieval(read_beir(data / "scifact"), options=options),
+        once(measuring.similarity(pairs, options=options)),
+        once(measuring.retrieval(read_beir(data / "scifact"), options=options)),
     ]
 
 
@@ -157,17 +170,17 @@ def augmented(options: argparse.Namespace, seed: int) -> Outcome:
     )  # fmt: skip
 
 
-def corpus(options: argparse.Namespace) -> tuple[list[tuple[str, str]], list[measuring.Task]]:
+@cache
+def corpus(folder: Path, count: int) -> tuple[list[tuple[str, str]], list[measuring.Task]]:
     """Titles and texts, and the test queries that are asked of them."""
-    folder = options.data / options.corpus
-    named = [row for row in read_corpus(folder) if row[1]][: options.texts]
-    return named, [measuring.retrieval(read_beir(folder), options={"truncation": "ignore"})]
+    named = [row for row in read_corpus(folder) if row[1]][:count]
+    return named, [once(measuring.retrieval(read_beir(folder), options={"truncation": "ignore"}))]
 
 
 def unlabelled(options: argparse.Namespace, seed: int) -> Outcome:
     if options.teacher is None:
         raise SystemExit("queries needs --teacher, a cross-encoder")
-    named, measured = corpus(options)
+    named, measured = corpus(options.data / options.corpus, options.texts)
     student = SentenceTransformer(MODEL, threads=options.threads)
     schedule = replace(SCORES, steps=options.steps, seed=seed, threads=options.threads, bf16=options.bf16)
     return adapt_without_labels(
@@ -178,7 +191,7 @@ def unlabelled(options: argparse.Namespace, seed: int) -> Outcome:
 
 
 def alone(method: str, options: argparse.Namespace, seed: int) -> Outcome:
-    named, measured = corpus(options)
+    named, measured = corpus(options.data / options.corpus, options.texts)
     model = SentenceTransformer(MODEL, threads=options.threads)
     few = {"steps": options.steps, "seed": seed, "threads": options.threads, "bf16": options.bf16}
     schedule = replace(SCHEDULES[method], **few)

@@ -178,7 +178,7 @@ def test_characters_that_the_output_does_not_have(program: Run, tmp_path: Path) 
 def test_a_terminal_has_colours_and_a_pipe_has_none(start: Run, tmp_path: Path) -> None:
     pty = pytest.importorskip("pty", reason="needs a pseudo-terminal")
     master, slave = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
     environment.pop("NO_COLOR", None)
     (tmp_path / "in.txt").write_text("one text\nanother \x1b[2Jtext\n")
     process = start("search", "text", tmp_path / "in.txt", stdout=slave, stderr=slave, env=environment)
