@@ -78,7 +78,7 @@ def test_as_the_model_is_when_loaded(cache: Path, tmp_path: Path) -> None:
 
 def test_static(cache: Path) -> None:
     found = show("vicinal-static-en")
-    assert (found.source, found.support.how) == ("bundled", "table")
+    assert (found.source, found.support.how, found.dims) == ("bundled", "table", 256)
 
 
 def test_malformed_card(repository: Repository) -> None:

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ from vicinal.loading.locate import Located, hub_name, locate
 from vicinal.loading.modules import OLD_POOLING
 from vicinal.loading.opening import BUNDLED, BUNDLED_NAME
 from vicinal.loading.support import Support, of_files
+from vicinal.loading.weights import Tensor, read_safetensors
 
+_TABLES = ("embedding.weight", "embeddings")
 _WIDTHS = ("hidden_size", "d_model", "dim", "n_embd")
 
 
@@ -74,7 +76,18 @@ def show(name: str, revision: str | None = None, token: str | bool | None = None
         return _on_hub(Wanted(hub_name(name), revision or "main", token))
     contents = on_disk(found.folder)
     sizes = {name: (found.folder / name).stat().st_size for name in contents.names}
-    return _details(found.name, found.source, found.revision, contents, sizes)
+    details = _details(found.name, found.source, found.revision, contents, sizes)
+    if details.dims is None and details.support.how == "table":  # whose width its weights alone tell
+        details = replace(details, dims=_table_width(found.folder, plan(contents).weights))
+    return details
+
+
+def _table_width(folder: Path, weights: Sequence[str]) -> int | None:
+    """Columns of a static model's table, from the head of its file."""
+    tensors: dict[str, Tensor] = {}
+    for name in weights:
+        tensors |= read_safetensors(folder / name) if name.endswith(".safetensors") else {}
+    return next((tensors[name].shape[1] for name in _TABLES if name in tensors and len(tensors[name].shape) == 2), None)
 
 
 def _on_hub(wanted: Wanted) -> Details:
