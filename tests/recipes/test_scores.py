@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from tests import tiny
 from tests.cross_encoder.conftest import write_classifier
 from tests.recipes.models import QUICK, finding, likeness, passages, texts
 from vicinal import CrossEncoder, SentenceTransformer
-from vicinal.errors import InvalidData, UnsupportedModel
+from vicinal.errors import InvalidData, MissingExtra, UnsupportedModel
 from vicinal.recipes import queries as q
 from vicinal.recipes.augment import (
     SAMPLINGS,
@@ -212,6 +213,16 @@ def test_what_augmenting_cannot_begin_with(student: SentenceTransformer, tmp_pat
     task = likeness()
     with pytest.raises(InvalidData, match="'gold', row 40"):
         augment(student, tmp_path / "out", gold=[*gold(), Scored(task.texts[0], "x", 1)], tasks=[task])
+
+
+def test_a_missing_bm25s_is_told_before_a_judge_is_trained(
+    student: SentenceTransformer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "bm25s", None)
+    gold = [Scored(a, b, 0.5) for a, b in zip(texts(30, 1), texts(30, 2), strict=True)]
+    with pytest.raises(MissingExtra, match=r"sampling='bm25\+semantic' needs bm25s.*vicinal\[bm25\]"):
+        augment(student, tmp_path / "made", gold=gold)
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)

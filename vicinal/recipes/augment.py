@@ -17,6 +17,7 @@ from transformers import set_seed
 from vicinal.cross_encoder import CrossEncoder
 from vicinal.errors import InvalidData, ModelWarning
 from vicinal.evaluation.measuring import Task
+from vicinal.extras import require
 from vicinal.losses import CosineSimilarityLoss
 from vicinal.recipes.base import Run
 from vicinal.recipes.labels import teacher_scores
@@ -98,10 +99,12 @@ def augment(
 
     Raises:
         ValueError: neither gold pairs nor a teacher, or an argument is none of its values.
-        InvalidData: a training text is measured on, or there are too few sentences.
+        InvalidData: a training text is measured on, or there are too few sentences. MissingExtra: "bm25" needs bm25s.
     """
     if sampling not in SAMPLINGS:
         raise ValueError(f"sampling must be one of {', '.join(map(repr, SAMPLINGS))}, not {sampling!r}")
+    if "bm25" in sampling:
+        require("bm25", f"sampling={sampling!r}")  # said now, not when a cross-encoder has been trained
     if not gold and teacher is None:
         raise ValueError("give gold=, scored pairs to train a cross-encoder on, or teacher=, one that was trained")
     gold = list(map(Scored._make, gold))

@@ -78,6 +78,7 @@ def distil_static(
         MissingExtra: SciPy is not installed. ValueError: `dims` exceeds the teacher's. InvalidData: too few texts, or
             one is measured on.
     """
+    require("train", "distilling into a static model", "scipy.sparse")  # said now, not behind the teacher's work
     width = teacher.get_embedding_dimension()
     if not 0 < dims <= width:
         raise ValueError(f"dims must be from 1 to {width}, the teacher's own, not {dims!r}")
