@@ -135,20 +135,6 @@ class Pending(Protocol):
         """Instead: wait for it and drop what it gives, an error too."""
 
 
-@dataclass(eq=False)
-class Done:
-    """A batch that was computed when it was started."""
-
-    arrays: Arrays
-
-    def abandon(self) -> None:
-        """There is nothing to wait for."""
-
-    def result(self) -> Arrays:
-        """See `Pending`."""
-        return self.arrays
-
-
 class Program(Protocol):
     """A compiled graph; safe to use from many threads."""
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.backends.base import Arrays, Build, Done
-from vicinal.backends.numpy import NumpyOps, inputs_read
+from vicinal.backends.base import Arrays, Build
+from vicinal.backends.numpy import Done, NumpyOps, inputs_read
 from vicinal.errors import DamagedModel, UnsupportedModel
 from vicinal.loading.exported import Exported
 from vicinal.text.batches import padded

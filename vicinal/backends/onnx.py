@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.backends.base import INPUTS, Arrays, Build, Done, Unary
+from vicinal.backends.base import INPUTS, Arrays, Build, Unary
+from vicinal.backends.numpy import Done
 from vicinal.errors import Unavailable
 from vicinal.extras import require
 from vicinal.loading.weights import Tensor

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from vicinal.text.pairs import ranges
 from vicinal.text.tokens import CHARACTERS, HalfCharacter, Ids, plain, portions
 
 _WORDS, _LONGEST = 1 << 17, 48
@@ -100,7 +99,7 @@ class WordCache:
             more, starts[unknown], counts[unknown] = self._learn(known, [words[i] for i in unknown.tolist()])
             starts[unknown] += len(pool)
             pool = np.concatenate([pool, more])
-        return pool[ranges(starts, counts)], np.add.reduceat(counts, np.cumsum(sizes) - sizes)
+        return _runs(pool, starts, counts), np.add.reduceat(counts, np.cumsum(sizes) - sizes)
 
     def _learn(self, known: _Known, words: list[str]) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
         """The ids of words that were not known, with start and count of each word's; short ones are remembered."""
@@ -114,7 +113,7 @@ class WordCache:
                 if len(known.row) + len(new) > self._words:
                     known = self._known = _Known()
                 kept = np.array(new)
-                known.add([names[i] for i in new], ids[ranges(starts[kept], counts[kept])], counts[kept])
+                known.add([names[i] for i in new], _runs(ids, starts[kept], counts[kept]), counts[kept])
         which = np.fromiter(map(place.__getitem__, words), np.int64, len(words))
         return ids, starts[which], counts[which]
 
@@ -130,6 +129,12 @@ class WordCache:
             return plain(self._tokenizer, words)
         ends = np.flatnonzero(found == mark)
         return found[found != mark], np.diff(ends, prepend=-1) - 1
+
+
+def _runs(ids: NDArray[np.int32], starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Of each word in turn its ids. (`pairs.ranges` is the same, a file further on the way of every text.)"""
+    ends = np.cumsum(counts)
+    return np.take(ids, np.repeat(starts - ends + counts, counts) + np.arange(ends[-1]))
 
 
 def _mark(tokenizer: Tokenizer) -> tuple[str, int] | None:
