@@ -162,8 +162,9 @@ def traced(work: Callable[[], Any]) -> list[str]:
     return calls
 
 
-def test_the_way_of_a_text_is_short(tmp_path: Path) -> None:
-    model = vicinal.SentenceTransformer(tiny.write_bert(tmp_path / "model"))
+@pytest.mark.parametrize("bundled", [False, True])
+def test_the_way_of_a_text_is_short(tmp_path: Path, bundled: bool) -> None:
+    model = vicinal.SentenceTransformer(None if bundled else tiny.write_bert(tmp_path / "model"))
     texts = [f"the tax {i} of the law {i * 7 % 5}" for i in range(32)]
     model.encode(texts[0])
     model.encode(texts)
