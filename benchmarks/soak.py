@@ -1,6 +1,6 @@
 """A million short texts through each backend, each in a process of its own: is resident memory flat after a minute?
 
-usage: python benchmarks/soak.py DATA [--model all-MiniLM-L6-v2] [--texts 1000000] [--layers N]
+usage: python benchmarks/soak.py DATA [--model all-MiniLM-L6-v2] [--texts 1000000] [--layers N] [--threads N]
                                  [--ways openvino:bfloat16 ...] [--out FOLDER] [--plot FILE.svg]
 
 DATA: a folder with corpus_en/part-0.tsv.gz; texts are runs of 1 to 16 words of it, no two calls alike. Calls have 1 to
@@ -51,7 +51,7 @@ def soak(way: str, options: argparse.Namespace) -> None:
     given: dict[str, Any] = {} if backend == "bundled" else {"backend": backend, "dtype": dtype}
     if options.layers and given:
         given["config_kwargs"] = {"num_hidden_layers": options.layers}
-    model = SentenceTransformer(None if backend == "bundled" else options.model, **given)
+    model = SentenceTransformer(None if backend == "bundled" else options.model, threads=options.threads, **given)
     words = " ".join(corpus(options.data, 20000)).split()
     begin, done, said = time.perf_counter(), 0, 0.0
     for texts in calls(words, options.texts):
@@ -101,6 +101,7 @@ def main() -> None:
     parser.add_argument("--model", default="all-MiniLM-L6-v2")
     parser.add_argument("--texts", type=int, default=1_000_000)
     parser.add_argument("--layers", type=int, default=0, help="of the network, to soak all around it in less time")
+    parser.add_argument("--threads", type=int, help="of each way; all without it")
     parser.add_argument("--ways", nargs="*", default=WAYS)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--plot", type=Path)
@@ -115,6 +116,7 @@ def main() -> None:
     for way in options.ways:
         command = [sys.executable, __file__, str(options.data), "--model", options.model]
         command += ["--texts", str(options.texts), "--layers", str(options.layers), "--step", way]
+        command += ["--threads", str(options.threads)] if options.threads else []
         lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
         samples = [json.loads(line) for line in lines]
         if options.out:
