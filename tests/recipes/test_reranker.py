@@ -19,8 +19,9 @@ from vicinal import CrossEncoder, Pipeline, Retriever, SentenceTransformer
 from vicinal.errors import InvalidData
 from vicinal.evaluation.files import RetrievalSet, read_beir
 from vicinal.recipes import reranker
+from vicinal.recipes.base import last_checkpoint
 from vicinal.recipes.judging import best_weight, compare, judge
-from vicinal.recipes.reranker import Settings, check_unseen, last_checkpoint, read_pairs, train_reranker
+from vicinal.recipes.reranker import Settings, check_unseen, read_pairs, train_reranker
 
 WORDS = [word for word in tiny.VOCABULARY if word.isalpha()]
 SMALL: dict[str, Any] = {
@@ -184,7 +185,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     ended = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     checkpoints = tmp_path / "killed/checkpoints"
-    assert last_checkpoint(checkpoints) == str(checkpoints / "checkpoint-4")
+    assert last_checkpoint(checkpoints) == checkpoints / "checkpoint-4"
     (half := checkpoints / "checkpoint-999").mkdir()
     (half / "trainer_state.json").write_text('{"global_step": 99')  # as a kill while it was written leaves it
 

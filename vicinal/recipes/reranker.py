@@ -29,7 +29,7 @@ from vicinal.cross_encoder import CrossEncoder
 from vicinal.cross_encoder.losses import BinaryCrossEntropyLoss
 from vicinal.errors import InvalidData, ModelWarning
 from vicinal.evaluation.files import RetrievalSet, read_beir
-from vicinal.recipes.base import leaks
+from vicinal.recipes.base import last_checkpoint, leaks
 from vicinal.recipes.judging import SHOWN, Comparison, best_weight, judge
 from vicinal.sentence_transformer import SentenceTransformer
 from vicinal.store.files import write_json
@@ -213,21 +213,6 @@ def _mined(encoder: SentenceTransformer, pairs: list[Pair], corpus: list[str], a
     return Dataset.from_dict(json.loads(file.read_text(encoding="utf-8")))
 
 
-def last_checkpoint(folder: Path) -> str | None:
-    """The newest one that was written to its end; None where there is none."""
-    whole = [path for path in folder.glob("checkpoint-*") if _is_whole(path / "trainer_state.json")]
-    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
-
-
-def _is_whole(state: Path) -> bool:
-    """Whether a checkpoint's last file is there and is JSON: a killed run may have left half of it."""
-    try:
-        json.loads(state.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return False
-    return True
-
-
 def _trained(
     encoder: SentenceTransformer, pairs: list[Pair], corpus: list[str], at: Path, chosen: Settings, save_steps: int,
     show_progress: bool,
@@ -255,7 +240,8 @@ def _trained(
     loss = BinaryCrossEntropyLoss(model, pos_weight=torch.tensor(wrong / (len(data) - wrong)))
     trainer = CrossEncoderTrainer(model=model, args=arguments, train_dataset=data, loss=loss)
     trainer.remove_callback(PrinterCallback)  # the card has its losses
-    trainer.train(resume_from_checkpoint=last_checkpoint(at / "checkpoints"))
+    checkpoint = last_checkpoint(at / "checkpoints")
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     model.save(at / "model")
     return model
 
