@@ -24,7 +24,7 @@ LAYERS = (
     ("model", "familiar", "store.cache", "store.vectors"),
     ("engine", "arguments", "profiles", "hub", "cards", "torch_engine", "torch_form", "adapters"),
     ("models",),
-    ("backends", "text", "loading", "report", "helpers"),
+    ("backends", "text", "loading", "report", "helpers", "workers"),
     ("networks", "similarity", "similarity_functions", "quantization"),
     ("backends.base", "backends.torch.tensors", "loading.spec", "loading.weights", "loading.folder", "loading.layout",
      "loading.exported",

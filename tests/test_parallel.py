@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import signal
@@ -17,7 +18,7 @@ import pytest
 
 from tests import tiny
 from vicinal import SentenceTransformer
-from vicinal.errors import InvalidInput, TextTooLong, TruncationWarning, Unavailable, WorkerDied
+from vicinal.errors import InvalidInput, SpaceMismatch, TextTooLong, TruncationWarning, Unavailable, WorkerDied
 from vicinal.parallel import WorkerPool
 
 TEXTS = [" ".join(["red", "green", "apple", "tax", "law"][: i % 5 + 1] * (i % 3 + 1)) + f" {i}" for i in range(97)]
@@ -130,6 +131,58 @@ def test_a_killed_worker_ends_the_call(model: SentenceTransformer, seed: int) ->
     assert children() <= before
     with pytest.raises(ValueError, match="this pool is closed; start another"):
         model.encode("red", pool=pool)
+
+
+@quiet
+def test_a_pool_of_another_model(model: SentenceTransformer, pool: WorkerPool, tmp_path: Path) -> None:
+    """Its vectors are never given as this one's; a copy with other lengths and prompts is the same model."""
+    other = SentenceTransformer(tiny.write_bert(tmp_path / "m", tensors=tiny.bert_tensors(seed=5)), dtype="float32")
+    with pytest.raises(SpaceMismatch, match="hold another model"):
+        other.encode(["red"], pool=pool)
+    small = SentenceTransformer(tiny.write_bert(tmp_path / "same"), dtype="int8")
+    with pytest.raises(SpaceMismatch, match=r"compute at float32 on openvino, but .* at int8 on openvino"):
+        small.encode(["red"], pool=pool)
+    again = SentenceTransformer(tmp_path / "same", dtype="float32", prompts={"q": "law "})
+    again.max_seq_length = 7
+    np.testing.assert_allclose(again.encode(TEXTS, pool=pool), again.encode(TEXTS), atol=1e-6)
+
+
+@quiet
+def test_models_in_torch(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    folder = tiny.write_bert(tmp_path / "m")
+    model = SentenceTransformer(folder, backend="torch", dtype="float32")
+    with model.start_multi_process_pool(["cpu", "cpu"]) as pool:
+        np.testing.assert_allclose(model.encode(TEXTS, pool=pool), model.encode(TEXTS), atol=1e-6)
+        with torch.no_grad():
+            next(model.parameters()).mul_(0.5)
+        with pytest.raises(SpaceMismatch, match="as it was before"):
+            model.encode(TEXTS, pool=pool)
+    with pytest.raises(Unavailable, match="device='cuda:7' is not to be had here"):
+        model.start_multi_process_pool(["cuda:7"])
+    fast = SentenceTransformer(folder, dtype="float32")
+    with torch.no_grad():
+        next(fast.parameters()).mul_(0.5)
+    assert fast.refresh().backend == "openvino"
+    found = fast.encode(TEXTS, device=["cpu"])
+    np.testing.assert_allclose(found, fast.encode(TEXTS), atol=1e-6)
+    np.testing.assert_allclose(found, model.encode(TEXTS), atol=1e-5)
+
+
+def test_a_pool_that_is_closed_during_a_call(model: SentenceTransformer) -> None:
+    pool = model.start_multi_process_pool(["cpu"])
+    threading.Timer(0.2, pool.close).start()
+    with pytest.raises(ValueError, match="this pool was closed before it gave all results"):
+        model.encode([f"{text} {i}" for i in range(2000) for text in TEXTS], pool=pool, chunk_size=20)
+
+
+def test_a_pool_that_nobody_holds_ends(model: SentenceTransformer) -> None:
+    before = children()
+    pool = model.start_multi_process_pool(["cpu"])
+    assert len(children()) == len(before) + 1
+    del pool
+    gc.collect()
+    assert children() <= before
 
 
 def test_refused(model: SentenceTransformer, tmp_path: Path) -> None:

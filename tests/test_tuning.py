@@ -90,3 +90,11 @@ def test_profiles_that_are_none(tmp_path: Path) -> None:
             SentenceTransformer(folder, profile=path)
     with pytest.raises(ValueError, match="at least two different texts"):
         tuning.tune(str(folder), ["a", "a"], [("openvino", "float32")])
+
+
+def test_a_model_that_no_way_runs(tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("red\nlaw\n")
+    result = CliRunner().invoke(app, ["tune", str(tmp_path / "none"), "--texts", str(tmp_path / "texts.txt")])
+    assert result.exit_code == 1
+    assert "none" in result.stderr
+    assert "there is no such folder" in result.stderr

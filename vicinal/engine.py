@@ -203,15 +203,20 @@ class Engine:
                 rows, current, after = after[0], following, next(coming, None)
             yield Window(rows, current.result())
 
-    def run(self, texts: Iterator[Text], job: Job) -> Iterator[tuple[Window, NDArray[np.int64] | None, Arrays]]:
+    def run(
+        self, texts: Iterator[Text], job: Job, program: Program | None = None
+    ) -> Iterator[tuple[Window, NDArray[np.int64] | None, Arrays]]:
         """Compute texts window by window, batch by batch.
+
+        Args:
+            program: that computes the batches, where it is the call's own.
 
         Yields:
             (window, None, {}) when a window begins, then (window, rows within it, outputs of these rows) for each of
             its batches, in whatever order they end.
         """
         key = (job.route.folders, job.outputs)
-        program = self._programs.get(key) or self._program(job.route, job.outputs)
+        program = program or self._programs.get(key) or self._program(job.route, job.outputs)
         under_way: deque[tuple[NDArray[np.int64], Any]] = deque()
         try:
             for window in self.windows(texts, job):
@@ -232,10 +237,14 @@ class Engine:
         """Vectors (n, dims) of token states (n, tokens, width), pooled in float32."""
         from vicinal.backends.numpy import NumpyOps
 
-        self._open()
         index = np.arange(states.shape[1], dtype=np.int32)
         feeds = {"states": states, "pool": np.ones(states.shape[:2], bool), "index": index}
-        return np.asarray(after_tokens(route, self._weights)(NumpyOps(), feeds)["sentence_embedding"])
+        return np.asarray(after_tokens(route, self._behind(route))(NumpyOps(), feeds)["sentence_embedding"])
+
+    def _behind(self, route: Route) -> Scope:
+        """The weights of what comes after the token states, as they are now."""
+        self._open()
+        return self._weights
 
     def compute(self, route: Route, tokens: Tokens, bounds: Bounds) -> Arrays:
         """What a route makes of tokens that fit into one batch."""

@@ -6,17 +6,14 @@ import asyncio
 import copy
 import functools
 import io
-import multiprocessing
-import os
 import pickle
-import threading
+import queue
 import warnings
+import weakref
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal import arguments, report
-from vicinal.backends import available_threads
+from vicinal.backends import Choice, available_threads, numerics, torch_device
 from vicinal.engine import Engine, Job
-from vicinal.errors import InvalidInput, Unavailable, WorkerDied
+from vicinal.errors import InvalidInput, SpaceMismatch, Unavailable, WorkerDied
+from vicinal.loading.fingerprint import fingerprint
+from vicinal.loading.spec import Pooling, Spec
 from vicinal.loading.weights import Tensor, read_safetensors
 from vicinal.text.tokens import HalfCharacter, Text
+from vicinal.workers import Worker
 
 if TYPE_CHECKING:
     from vicinal.model import Model
@@ -52,20 +52,49 @@ class WorkerPool:
         if not devices:
             raise ValueError("a pool needs at least one device")
         for device in devices:
-            arguments.same_device(device, "cpu")
+            torch_device(device) if model._by_torch else arguments.same_device(device, "cpu")
         self.devices = tuple(devices)
         self.fingerprint = model.fingerprint
+        self._engine, self._weights, self._choice = weakref.ref(model._engine), _weights(model), model._engine.choice
         threads = max(1, model._engine.choice.threads // len(devices))
-        context = multiprocessing.get_context("spawn")  # a fork would have the threads' locks without the threads
-        self._executor = ProcessPoolExecutor(len(devices), context, _begin, (_pickled(model, threads),))
-        self._closed = False
+        payload = _pickled(model, threads)
+        self._closed = self._died = False
+        self._workers = [Worker() for _ in devices]
+        weakref.finalize(self, _kill, self._workers)
+        self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        self._askers = ThreadPoolExecutor(len(devices), "vicinal-pool")
         try:
             with self._told():
-                for ready in [self._executor.submit(_ready) for _ in devices]:
+                begun = [
+                    self._askers.submit(worker.ask, _begin, payload, device)
+                    for worker, device in zip(self._workers, devices, strict=True)
+                ]
+                for ready in begun:
                     ready.result()
         except BaseException:
             self.close()
             raise
+        for worker in self._workers:
+            self._free.put(worker)
+
+    def check(self, model: Model) -> None:
+        """Whether a model is the one whose copies the processes hold; lengths and prompts travel with each call.
+
+        Raises:
+            SpaceMismatch: it has other weights or another tokenizer, or computes in another dtype.
+        """
+        theirs, choice = self._choice, model._engine.choice
+        if numerics(theirs) != numerics(choice):
+            raise SpaceMismatch(
+                f"the processes of this pool compute at {theirs.dtype} on {theirs.backend}, but {model.name} at "
+                f"{choice.dtype} on {choice.backend}: start a pool of this one"
+            )
+        same = self._engine() is model._engine and not model._by_torch  # weights in torch may have changed since
+        if not same and self._weights != _weights(model):
+            raise SpaceMismatch(
+                f"the processes of this pool hold another model than {model.name}, or {model.name} as it was before: "
+                "start a pool of this one"
+            )
 
     def fill(
         self,
@@ -96,7 +125,7 @@ class WorkerPool:
                 for start in range(0, len(texts), size):
                     part = texts[start : start + size]
                     task = _Task(part, job, vectors.shape[1], normalize, truncation, before + start, cached)
-                    pending.append((start, self._executor.submit(_fill, task)))
+                    pending.append((start, self._submit(task)))
                 said: dict[tuple[type[Warning], str], None] = {}
                 for start, future in pending:
                     filled = future.result()
@@ -112,24 +141,47 @@ class WorkerPool:
         for category, message in said:
             report.warn(message, category)
 
+    def _submit(self, task: _Task) -> Future[_Filled]:
+        try:
+            return self._askers.submit(self._ask, task)
+        except RuntimeError:
+            if self._ended():
+                raise CancelledError from None
+            raise
+
+    def _ask(self, task: _Task) -> _Filled:
+        worker = self._free.get()
+        try:
+            return worker.ask(_fill, task)
+        finally:
+            self._free.put(worker)
+
     @contextmanager
     def _told(self) -> Iterator[None]:
         """A dead worker, or a closed pool, as an error that says so."""
-        if self._closed:
+        if self._ended():
             raise ValueError("this pool is closed; start another")
         try:
             yield
-        except BrokenProcessPool as error:
+        except (WorkerDied, CancelledError) as error:
+            if self._ended() and not self._died:
+                raise ValueError("this pool was closed before it gave all results of this call") from None
+            self._died = True
             self.close()
             raise WorkerDied(
                 "a process of the pool ended before it gave its results (killed, or out of memory?): nothing of this "
                 "call is lost but its time; start another pool"
             ) from error
 
+    def _ended(self) -> bool:
+        return self._closed
+
     def close(self) -> None:
         """End the processes; calls under way end with an error."""
         self._closed = True
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._askers.shutdown(wait=False, cancel_futures=True)
+        _kill(self._workers)
+        self._askers.shutdown(wait=True)
 
     def __enter__(self) -> WorkerPool:
         return self
@@ -173,15 +225,34 @@ class Parallel(Pooled):
         return await asyncio.get_running_loop().run_in_executor(None, call)
 
 
-def checked_pool(pool: Any) -> WorkerPool:
-    """What was given as a pool.
+def checked_pool(pool: Any, model: Any) -> WorkerPool:
+    """What was given as a model's pool.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: it is none. SpaceMismatch: it is another model's.
     """
     if not isinstance(pool, WorkerPool):
         raise InvalidInput(f"pool must come from start_multi_process_pool(), not be a {type(pool).__name__}")
+    pool.check(model)
     return pool
+
+
+def _kill(workers: Sequence[Worker]) -> None:
+    for worker in workers:
+        worker.kill()
+
+
+def _weights(model: Model) -> str:
+    """Names what of a model does not travel with a call: tensors and tokenizers."""
+    routes = {
+        task: replace(
+            route,
+            modules=tuple(replace(m, include_prompt=True) if isinstance(m, Pooling) else m for m in route.modules),
+            max_length=None,
+        )
+        for task, route in model.spec.routes.items()
+    }
+    return fingerprint(Spec(routes, model.spec.default_route), model._engine, model._stamps)
 
 
 # ---- to a worker ---------------------------------------------------------------------------------------------------
@@ -205,13 +276,16 @@ class _Pickler(pickle.Pickler):
                 stat = file.stat()
                 return _mapped, (str(file), value.name, stat.st_size, stat.st_mtime_ns)
         if isinstance(value, Engine):
-            return Engine, (value.parts, replace(value.choice, threads=self._threads), value._checked)
+            engine, given = value.__reduce__()
+            return engine, tuple(replace(v, threads=self._threads) if isinstance(v, Choice) else v for v in given)
         return NotImplemented
 
 
 def _pickled(model: Model, threads: int) -> bytes:
-    file = io.BytesIO()
-    _Pickler(file, threads).dump(model)
+    file, alone = io.BytesIO(), copy.copy(model)
+    if not model._by_torch:
+        alone._torch = alone._seen = None  # the fast form computes
+    _Pickler(file, threads).dump(alone)
     return file.getvalue()
 
 
@@ -247,22 +321,20 @@ class _Filled:
     warnings: tuple[tuple[type[Warning], str], ...]
 
 
-_payload: bytes = b""
+_models: list[Any] = []
 
 
-def _begin(payload: bytes) -> None:
-    """Keep the model for later, where a failure can be told; end when the parent does, however it does."""
-    global _payload
-    _payload = payload
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "this runs in a worker"
-    threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+def _begin(payload: bytes, device: str) -> None:
+    """Load the model that this process is for."""
+    model = pickle.loads(payload)
+    if model._by_torch:
+        model._engine.take_threads()
+        model.to(device)
+    _models.append(model)
 
 
-@functools.cache
 def _model() -> Any:
-    found = pickle.loads(_payload)
-    return found
+    return _models[0]
 
 
 @functools.cache
@@ -271,10 +343,6 @@ def _plain() -> Any:
     found = copy.copy(_model())
     found._cache = None
     return found
-
-
-def _ready() -> None:
-    _model()
 
 
 def _fill(task: _Task) -> _Filled:

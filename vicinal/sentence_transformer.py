@@ -228,7 +228,8 @@ class SentenceTransformer(Streams, Parallel, Model):
             task: the route of a model that has several.
             batch_tokens: padded tokens of a batch: what bounds the memory, whatever the lengths.
             deterministic: a text's vector is the same to the last bit whatever it is encoded with, on one machine and
-                version: every text is computed alone. Short texts take several times as long.
+                version: every text is computed alone, and the cache is not asked. Short texts take several times as
+                long.
             truncation: what happens when a text is longer than the model's limit and loses its end.
             out: (n, dims) float32 array or memory map to fill and return.
             options: for torch modules that name them in `forward_kwargs`.
@@ -283,12 +284,15 @@ class SentenceTransformer(Streams, Parallel, Model):
             vectors = arguments.fillable(out, (len(texts), dims), precision)
         if pool is not None:
             arguments.chunks(chunk_size)
-            checked_pool(pool).fill(
-                vectors, texts, job, normalize_embeddings, truncation, show_progress_bar, chunk_size
-            )
+            checked_pool(pool, self).fill(
+                vectors, texts, job, normalize_embeddings, truncation, show_progress_bar, chunk_size,
+                cached=not deterministic,
+            )  # fmt: skip
         elif texts:
             try:
-                self._fill(vectors, texts, job, normalize_embeddings, truncation, show_progress_bar)
+                self._fill(
+                    vectors, texts, job, normalize_embeddings, truncation, show_progress_bar, cached=not deterministic
+                )
             except HalfCharacter as error:
                 raise report.half_character(error.text, texts) from None
         if precision != "float32":
@@ -311,11 +315,13 @@ class SentenceTransformer(Streams, Parallel, Model):
         truncation: Truncation,
         progress: bool | None,
         before: int = 0,
+        cached: bool = True,
     ) -> None:
         """Compute the vectors of texts into the rows of an array; equal texts once.
 
         Args:
             before: rows of the same stream that came earlier, for messages.
+            cached: whether the cache is asked.
         """
         places, unique = None, texts
         if len(texts) > 1 and len(seen := dict.fromkeys(texts)) < len(texts):
@@ -326,7 +332,7 @@ class SentenceTransformer(Streams, Parallel, Model):
         wished = logger.getEffectiveLevel() in report.TALKATIVE if progress is None else progress
         bar = report.bar(len(unique)) if wished else None
         dims, limit = vectors.shape[1], job.route.max_length
-        if self._cache is None or self._engine is self._torch:  # weights that change have no space of their own
+        if self._cache is None or not cached or self._engine is self._torch:  # changing weights have no space
             found = self._engine.run(iter(unique), job)
         else:
             found = self._cache.run(self._engine, self._space, unique, job)

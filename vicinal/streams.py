@@ -159,7 +159,7 @@ class Streams:
             arguments.same_device(device, self.device)  # type: ignore[attr-defined]
         encoding = Encoding(
             self, prompt_name, prompt, task, normalize_embeddings, truncate_dim, batch_size,  # type: ignore[arg-type]
-            batch_tokens, truncation, format, shard_rows, None if pool is None else checked_pool(pool),
+            batch_tokens, truncation, format, shard_rows, None if pool is None else checked_pool(pool, self),
         )  # fmt: skip
         total = len(texts) if isinstance(texts, Sized) else None
         bar = report.bar(total) if report.shown(show_progress_bar) else None

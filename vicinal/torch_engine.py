@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from vicinal import report
 from vicinal.backends import Choice
-from vicinal.backends.base import Arrays, Bounds
+from vicinal.backends.base import Arrays, Bounds, Program
 from vicinal.engine import Engine, Job, Window
 from vicinal.errors import DamagedModel, UnsupportedModel
 from vicinal.loading.classifier import Nothing
@@ -25,7 +26,7 @@ from vicinal.loading.spec import Route, Spec
 from vicinal.loading.weights import Scope, Tensor
 from vicinal.models.inputs import TextReader, TokenModule
 from vicinal.models.packing import Packing
-from vicinal.models.trainable import Trainable, contents, forms, taken
+from vicinal.models.trainable import Trainable, contents, forms, taken, tensors_at
 from vicinal.models.transformer import Transformer
 from vicinal.networks.heads import graph
 from vicinal.text.batches import plan
@@ -52,6 +53,8 @@ class TorchEngine(Engine):
         self.choice, self._checked, self._root = choice, True, root
         self._lock, self._closed, self._warned = Lock(), False, False
         self._programs, self._tokenizers = {}, {}
+        self._under_way = 0
+        self._training: list[Any] = []
         if isinstance(source, Parts):
             self.module = Trainable.of(source, choice.dtype, **choice.settings)
             settings, self._root = source.spec, source.root
@@ -106,24 +109,46 @@ class TorchEngine(Engine):
         self._tokenizers[at] = reader
         return super().windows(texts, job)
 
-    def run(self, texts: Iterator[Text], job: Job) -> Iterator[tuple[Window, NDArray[np.int64] | None, Arrays]]:
+    def run(
+        self, texts: Iterator[Text], job: Job, program: Program | None = None
+    ) -> Iterator[tuple[Window, NDArray[np.int64] | None, Arrays]]:
         first = self.first(job.route)
         if "token_embeddings" in job.outputs and not isinstance(first, TokenModule):
             raise UnsupportedModel(_untokenized(first))
-        program = TorchProgram(self, job.route, job.outputs, job.options)
-        self._programs[job.route.folders, job.outputs] = program
-        training = [module for module in self.module.modules() if module.training]
-        self.module.eval()
+        self._open()
+        program = program or TorchProgram(self, job.route, job.outputs, job.options)  # it has the call's options
+        with self._evaluating():
+            yield from super().run(texts, job, program)
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """No dropout, until the last call that is under way ends; modules in training go on with it then."""
+        with self._lock:
+            self._under_way += 1
+            self._training += [module for module in self.module.modules() if module.training]
+            self.module.eval()
         try:
-            yield from super().run(texts, job)
+            yield
         finally:
-            for module in training:
-                module.training = True
+            with self._lock:
+                self._under_way -= 1
+                if not self._under_way:
+                    for module in self._training:
+                        module.training = True
+                    self._training.clear()
+
+    def _behind(self, route: Route) -> Scope:
+        self._open()
+        behind: dict[str, Tensor] = {}
+        for part, at in zip(self._way(route)[1:], route.folders[1:], strict=True):
+            behind |= tensors_at(part, at)
+        return Scope(behind)
 
     def compute(self, route: Route, tokens: Tokens, bounds: Bounds) -> Arrays:
         program = TorchProgram(self, route, (route.output,))
-        ((_, feeds),) = program.batches(tokens, bounds, program.inputs)
-        return program.start(feeds, wait=True).result()
+        with self._evaluating():
+            ((_, feeds),) = program.batches(tokens, bounds, program.inputs)
+            return program.start(feeds, wait=True).result()
 
     def read_tensors(self) -> Iterator[tuple[str, Tensor]]:
         self._open()
@@ -149,6 +174,10 @@ class TorchEngine(Engine):
             self._closed = True
             self._programs.clear()
             self.parts = replace(self.parts, tensors={})
+
+    def take_threads(self) -> None:
+        """Give torch, in all of this process, as many threads as the engine was told."""
+        torch.set_num_threads(self.choice.threads)
 
     def smaller(self, tokens: int) -> None:
         """The device ran out of memory with so many tokens: halve what a batch may have, and say so once."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import resource
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 
 from vicinal.errors import VicinalError
 from vicinal.profiles import Candidate
+from vicinal.workers import Worker
 
 BUDGETS = (512, 1024, 2048, 4096)
 _QUERIES = 50
@@ -66,28 +65,26 @@ def tune(
     """
     if len(set(texts)) < 2:
         raise ValueError("give at least two different texts to measure with")
-    workers = []
+    workers: list[Worker] = []
     try:
         for backend, dtype in ways:
-            context = multiprocessing.get_context("spawn")
-            worker = ProcessPoolExecutor(1, context, _load, (model, backend, dtype, threads, list(texts)))
-            workers.append(worker)
             said(f"loading {backend} at {dtype}")
-            worker.submit(_ready).result()
+            workers.append(Worker())
+            workers[-1].ask(_load, model, backend, dtype, threads, list(texts))
         seconds: dict[tuple[int, int], list[float]] = {}
         for turn in range(rounds + 1):  # the first warms
             for i, worker in enumerate(workers):
                 for budget in budgets:
-                    spent = worker.submit(_seconds, budget).result()
+                    spent = worker.ask(_seconds, budget)
                     if turn:
                         seconds.setdefault((i, budget), []).append(spent)
             said(f"round {turn} of {rounds}" if turn else "warm")
-        latencies = [worker.submit(_latency).result() for worker in workers]
-        vectors = [worker.submit(_vectors).result() for worker in workers]
-        peaks = [worker.submit(_peak).result() for worker in workers]
+        latencies = [worker.ask(_latency) for worker in workers]
+        vectors = [worker.ask(_vectors) for worker in workers]
+        peaks = [worker.ask(_peak) for worker in workers]
     finally:
         for worker in workers:
-            worker.shutdown(cancel_futures=True)
+            worker.kill()
     found = []
     for i, (backend, dtype) in enumerate(ways):
         spent, budget = min((float(np.median(seconds[i, budget])), budget) for budget in budgets)
@@ -131,14 +128,10 @@ _state: dict[str, Any] = {}
 
 
 def _load(model: str, backend: str, dtype: str, threads: int | None, texts: list[str]) -> None:
-    _state.update(how=(model, backend, dtype, threads), texts=texts)
-
-
-def _ready() -> None:
     from vicinal.sentence_transformer import SentenceTransformer
 
-    model, backend, dtype, threads = _state["how"]
-    _state["model"] = SentenceTransformer(model or None, backend=backend, dtype=dtype, threads=threads)
+    loaded = SentenceTransformer(model or None, backend=backend, dtype=dtype, threads=threads)
+    _state.update(model=loaded, texts=texts)
 
 
 def _encode(texts: Any, **options: Any) -> Any:
@@ -171,15 +164,22 @@ def _peak() -> int:
 
 
 def available(model: str, ways: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, str]], dict[tuple[str, str], str]]:
-    """Which ways can run a model here, and why the others cannot."""
+    """Which ways can run a model here, and why the others cannot.
+
+    Raises:
+        VicinalError: no way can; what the first of them says.
+    """
     from vicinal.sentence_transformer import SentenceTransformer
 
     can: list[tuple[str, str]] = []
     cannot: dict[tuple[str, str], str] = {}
+    first: VicinalError | None = None
     for backend, dtype in ways:
         try:
             SentenceTransformer(model or None, backend=backend, dtype=dtype).close()
             can.append((backend, dtype))
         except VicinalError as error:
-            cannot[backend, dtype] = str(error)
+            cannot[backend, dtype], first = str(error), first or error
+    if not can and first is not None:
+        raise first
     return can, cannot

@@ -129,9 +129,10 @@ def _dtype(backend: Backend, dtype: object, file: Exported | None = None) -> Dty
         from vicinal.backends.files import stored_dtype
 
         stored = stored_dtype(file.file)
-        if stored == "int8" and str(dtype) == "auto":
-            return "int8"
-        if str(dtype) != "auto" and (stored == "int8") != (str(dtype) == "int8"):
+        asked = stored if str(dtype) == "auto" else _DTYPES.get(str(dtype))
+        if stored != "float32" and asked == stored:
+            return stored
+        if stored != "float32" or asked == "int8":
             raise Unavailable(f"{file.file} has products of {stored}, not {dtype}: leave dtype to the file")
     if str(dtype) != "auto":
         named = _DTYPES.get(str(dtype))
@@ -156,17 +157,25 @@ def _dtype(backend: Backend, dtype: object, file: Exported | None = None) -> Dty
 
 def _torch(dtype: object, device: str) -> Dtype:
     """The dtype that torch computes in, on a device that must be there."""
-    torch = require("torch", 'backend="torch"')
     named = _DTYPES.get("float32" if str(dtype) == "auto" else str(dtype))
     if named is None:
         raise ValueError(f'dtype must be "auto", "float32", "bfloat16" or "float16", not {dtype!r}')
     if named == "int8":
         raise Unavailable('the torch backend does not compute in int8: use dtype="bfloat16" or "float16"')
+    torch_device(device)
+    return named
+
+
+def torch_device(device: str) -> None:
+    """See that torch has a device.
+
+    Raises:
+        Unavailable: it has not.
+    """
     try:
-        torch.empty(0, device=device)
+        require("torch", 'backend="torch"').empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise Unavailable(f"device={device!r} is not to be had here: {error}") from error
-    return named
 
 
 def compile_graph(build: Build, choice: Choice) -> Program:

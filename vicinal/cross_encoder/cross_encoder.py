@@ -261,7 +261,7 @@ class CrossEncoder(Fitting, Pooled, Model):  # type: ignore[misc]  # `fit` is ca
         raw = np.empty((len(pairs), self.num_labels), np.float32)
         if pool is not None:
             arguments.chunks(chunk_size)
-            checked_pool(pool).fill(raw, pairs, job, False, truncation, show_progress_bar, chunk_size)
+            checked_pool(pool, self).fill(raw, pairs, job, False, truncation, show_progress_bar, chunk_size)
             inverse, firsts = arguments.places(list(dict.fromkeys(pairs)), pairs)
             raw = raw[firsts[inverse]]  # equal pairs of two chunks may differ in the last digit: a tie stays one
         else:

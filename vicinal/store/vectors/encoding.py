@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from vicinal import report
 from vicinal.arguments import Truncation
 from vicinal.backends import numerics
-from vicinal.errors import SpaceMismatch
 from vicinal.extras import require
 from vicinal.store.vectors.formats import FORMATS, Format
 from vicinal.store.vectors.manifest import Settings
@@ -65,11 +64,6 @@ class Encoding:
         self._job, self._normalize, self._truncation = job, normalize_embeddings, truncation
         self._model = copy.deepcopy(model)
         self._pool = pool
-        if self._pool is not None and self._pool.fingerprint != model.fingerprint:
-            raise SpaceMismatch(
-                f"the processes of this pool hold another model (space {self._pool.fingerprint[:12]}) than "
-                f"{model.name} (space {model.fingerprint[:12]}): start a pool of this one"
-            )
         self.at_once = PIECE if self._pool is None else shard_rows
         # What a cache gives was computed in other batches, and its last bits with it: the shards would not be the same.
         self._model._cache = None
