@@ -146,6 +146,13 @@ def test_what_is_refused(model: SentenceTransformer, folder: Path, tmp_path: Pat
         vicinal.export_onnx(model, tmp_path / "m.onnx", dtype="float16")  # type: ignore[arg-type]
     with pytest.raises(NotADirectoryError, match="is a file; give the model's folder"):
         optimise(model, "O1", folder / "config.json")
+    from vicinal import models
+
+    modules = [*SentenceTransformer(folder, dtype="float32"), models.LSTM(tiny.WIDTH, 5)]
+    several = SentenceTransformer(modules=[modules[0], modules[-1], models.Pooling(10, "mean")])
+    with pytest.raises(UnsupportedModel, match=r"cannot be exported: .*LSTM"):
+        vicinal.export_onnx(several, tmp_path / "m.onnx")
+    assert not (tmp_path / "m.onnx").exists()
     other = SentenceTransformer(folder, dtype="float32")
     other.set_pooling_include_prompt(False)
     with pytest.raises(UnsupportedModel, match="leaves its prompt's tokens out of pooling"):

@@ -70,6 +70,26 @@ def test_golden_vectors(tmp_path: Path) -> None:
         SentenceTransformer(folder)
 
 
+def test_golden_vectors_are_computed_whole_and_anew(tmp_path: Path) -> None:
+    """Whatever of them is kept, in whatever dtype, and whatever a cache has."""
+    folder = tiny.write_bert(tmp_path / "m")
+    cache = tmp_path / "cache.db"
+    wanted = SentenceTransformer(folder, dtype="float32", truncate_dim=8, cache=str(cache))
+    assert len(json.loads(selftest.write_golden(wanted).read_text())["vectors"][0]) == tiny.WIDTH
+    assert wanted.cache is not None
+    assert wanted.cache.stats().misses == 0
+    SentenceTransformer(folder, truncate_dim=8)
+    SentenceTransformer(folder, backend="torch", dtype="float16")
+    stored = json.loads((folder / "golden.json").read_text())
+    short = {**stored, "vectors": [vector[:8] for vector in stored["vectors"]]}
+    (folder / "golden.json").write_text(json.dumps(short))  # as a model that keeps 8 dimensions wrote them once
+    SentenceTransformer(folder, truncate_dim=8)
+    wanted.encode(stored["texts"], prompt="", truncation="ignore")  # now the cache has them
+    (folder / "golden.json").write_text(json.dumps({**stored, "vectors": [[1.0] * tiny.WIDTH] * len(stored["texts"])}))
+    with pytest.raises(DamagedModel, match=r"below 0\.99999"):
+        SentenceTransformer(folder, dtype="float32", cache=str(cache))
+
+
 def test_golden_vectors_are_not_made_anyhow(tmp_path: Path) -> None:
     folder = tiny.write_bert(tmp_path / "m")
     with pytest.raises(ValueError, match="golden vectors are made at float32, not int8"):
@@ -99,3 +119,16 @@ def test_deterministic_vectors_do_not_depend_on_their_neighbours(minilm_folder: 
         found = model.encode(order, deterministic=True, normalize_embeddings=False)
         for text, vector in zip(order, found, strict=True):
             np.testing.assert_array_equal(vector, wanted[text])
+
+
+def test_deterministic_vectors_are_not_a_caches(tmp_path: Path) -> None:
+    """It has those of other batches."""
+    folder = tiny.write_bert(tmp_path / "m")
+    texts = ["red apple", "tax law of the apple"]
+    wanted = SentenceTransformer(folder, dtype="float32").encode(texts, deterministic=True)
+    model = SentenceTransformer(folder, dtype="float32", cache=str(tmp_path / "cache.db"))
+    model.encode(texts)
+    before = model.cache.stats() if model.cache is not None else None
+    np.testing.assert_array_equal(model.encode(texts, deterministic=True), wanted)
+    assert model.cache is not None
+    assert model.cache.stats() == before  # nobody asked

@@ -44,7 +44,8 @@ def export_onnx(
         task: the route of a model that has several.
 
     Raises:
-        UnsupportedModel: pooling leaves the prompt's tokens out, which a file cannot know.
+        UnsupportedModel: pooling leaves the prompt's tokens out, which a file cannot know; or torch alone can run a
+            module.
         MissingExtra: onnx or onnxruntime is not installed.
     """
     if dtype not in ("float32", "int8"):
@@ -183,6 +184,8 @@ def _write(model: Model, path: Path, route: Route, names: dict[str, str], dtype:
     first = route.modules[0]
     if isinstance(first, Exported):
         raise UnsupportedModel(f"{model.name} computes with {first.file}: load it without file_name to export it anew")
+    if why := route.needs_torch:
+        raise UnsupportedModel(f"{model.name} cannot be exported: {why}")
     uncounted = first.uncounted if isinstance(first, Transformer) else None
     build = graph(route, Scope(model._engine.saved_parts().tensors), tuple(names))
     write_model(path, build, dtype, uncounted, names, model.spec.truncate_dim)

@@ -111,11 +111,13 @@ class Model(Familiar, Adapters):
 
     @max_seq_length.setter
     def max_seq_length(self, length: int | None) -> None:
-        self._each_route(lambda route: with_max_length(route, length))
-        if self._torch is not None:
-            for route in self._torch.module.ways().values():
+        def change(module: Any) -> None:
+            for route in module.ways().values():
                 if hasattr(route[0], "max_seq_length"):
                     route[0].max_seq_length = length
+
+        self._follow(change)
+        self._each_route(lambda route: with_max_length(route, length))
 
     def get_max_seq_length(self) -> int | None:
         """The same as `max_seq_length`."""
@@ -123,6 +125,13 @@ class Model(Familiar, Adapters):
 
     def set_pooling_include_prompt(self, include_prompt: bool) -> None:
         """Whether the prompt's own tokens count in pooling (INSTRUCTOR models leave them out)."""
+
+        def change(torch_module: Any) -> None:
+            for module in torch_module.modules():
+                if hasattr(module, "include_prompt"):
+                    module.include_prompt = include_prompt
+
+        self._follow(change)
         self._each_route(
             lambda route: replace(
                 route,
@@ -131,10 +140,6 @@ class Model(Familiar, Adapters):
                 ),
             )
         )
-        if self._torch is not None:
-            for module in self._torch.module.modules():
-                if hasattr(module, "include_prompt"):
-                    module.include_prompt = include_prompt
 
     def _each_route(self, change: Callable[[Route], Route]) -> None:
         with _CHANGING:
@@ -348,6 +353,7 @@ class Model(Familiar, Adapters):
         self.close()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        self._settle()
         twin = copy.copy(self)  # specs are replaced, never changed; the engine serves any number of them
         for name, value in vars(self).items():
             if name not in ("_engine", "_spec", "_located", "_stamps", "_spaces", "_cache", "_torch"):
@@ -356,11 +362,17 @@ class Model(Familiar, Adapters):
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
+        self._settle()
         return {
             **vars(self),
             "_stamps": None,
             "_spaces": {},
         }  # the tensors travel with the pickle: no file speaks for them
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if self._seen is not None:
+            self._seen = self._torch.module.version()
 
     @property
     def _size(self) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vicinal.backends.base import Bounds
 from vicinal.engine import Engine
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from vicinal.sentence_transformer import SentenceTransformer
 
 GOLDEN = "golden.json"
-_LEAST = {"float32": 0.99999, "bfloat16": 0.998, "int8": 0.98}
+_LEAST = {"float32": 0.99999, "float16": 0.9995, "bfloat16": 0.998, "int8": 0.98}
 """Cosine that a vector must have with its golden one, by dtype: below is another model or a broken kernel."""
 _TEXTS = (
     "The quick brown fox jumps over the lazy dog.",
@@ -87,12 +89,20 @@ def write_golden(model: SentenceTransformer, texts: Sequence[str] = _TEXTS) -> P
     if model._located.source != "folder":
         raise ValueError(f"{model.name} is from {model._located.source}: save it into a folder of yours first")
     path = model._located.folder / GOLDEN
-    vectors = np.asarray(model.encode(list(texts), prompt="", truncation="ignore"), np.float32)
+    vectors = _vectors(model, texts)
     value = {"format": 1, "fingerprint": model.fingerprint, "texts": list(texts), "vectors": vectors.tolist()}
     beside = path.with_name(f".{GOLDEN}.new")
     beside.write_text(json.dumps(value), encoding="utf-8")
     beside.replace(path)
     return path
+
+
+def _vectors(model: SentenceTransformer, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Of the whole width, computed now, whatever a cache has."""
+    alone = copy.copy(model)
+    alone._cache = None
+    alone.truncate_dim = None
+    return np.asarray(alone.encode(list(texts), prompt="", truncation="ignore"), np.float32)
 
 
 def check_golden(model: SentenceTransformer, folder: Folder) -> None:
@@ -110,7 +120,9 @@ def check_golden(model: SentenceTransformer, folder: Folder) -> None:
             raise ValueError(f"{len(texts)} texts, vectors of shape {wanted.shape}")
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedModel(f"{folder.path(GOLDEN)} holds no golden vectors ({error!r})") from error
-    found = np.asarray(model.encode(texts, prompt="", truncation="ignore"), np.float32)
+    found = _vectors(model, texts)
+    if wanted.shape[1] == (kept := model.get_embedding_dimension()):  # of so many they may have been made
+        found = found[:, :kept]
     if found.shape != wanted.shape:
         raise DamagedModel(
             f"{model.name} gives vectors of {found.shape[1]} dimensions; its golden ones have {wanted.shape[1]}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -129,8 +129,17 @@ class TorchForm:
         if self._seen is None:
             self._spec = self._torch.settle(self._spec)
         elif self._seen != self._torch.module.version():
-            logger.info("%s: weights were changed, so torch computes; model.refresh() builds the fast form", self.name)
+            logger.info("%s was changed, so torch computes; model.refresh() builds the fast form", self.name)
             self._take_torch()
+
+    def _follow(self, change: Callable[[Any], None]) -> None:
+        """Change settings of the torch modules as the fast form's are about to be; whichever is the truth stays it."""
+        if self._torch is None:
+            return
+        self._settle()
+        change(self._torch.module)
+        if self._seen is not None:
+            self._seen = self._torch.module.version()
 
     def _take_torch(self) -> None:
         self._seen = None

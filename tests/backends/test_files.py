@@ -114,6 +114,62 @@ def test_a_quantised_file_says_so(folder: Path, wanted: Any) -> None:
         load(folder, "onnx/model.onnx", dtype="int8")
 
 
+def halved(file: Path, to: Path, ids: str = "int64") -> None:
+    """The file with its products in float16, as converters write it, and ids that come in another type."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(str(file))
+    weights, nodes = {tensor.name: tensor for tensor in model.graph.initializer}, []
+    for node in model.graph.node:
+        if node.op_type == "MatMul" and node.input[1] in weights:
+            left, right, (out,) = node.input[0], weights[node.input[1]], list(node.output)
+            right.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(right).astype(np.float16), right.name))
+            nodes.append(helper.make_node("Cast", [left], [f"{out} in"], to=TensorProto.FLOAT16))
+            nodes.append(helper.make_node("MatMul", [f"{out} in", right.name], [f"{out} half"]))
+            nodes.append(helper.make_node("Cast", [f"{out} half"], [out], to=TensorProto.FLOAT))
+        else:
+            nodes.append(node)
+    if ids != "int64":
+        name = model.graph.input[0].name
+        model.graph.input[0].type.tensor_type.elem_type = TensorProto.DataType.Value(ids)
+        for node in nodes:
+            node.input[:] = ["whole" if given == name else given for given in node.input]
+        nodes.insert(0, helper.make_node("Cast", [name], ["whole"], to=TensorProto.INT64))
+    copied = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(copied)
+    onnx.save(model, str(to))
+
+
+def test_a_file_in_float16_says_so(folder: Path, tmp_path: Path, wanted: Any) -> None:
+    own = Path(shutil.copytree(folder, tmp_path / "m"))
+    halved(folder / "onnx" / "model.onnx", own / "onnx" / "half.onnx")
+    for dtype in ("auto", "float16"):
+        model = load(own, "onnx/half.onnx", dtype=dtype)
+        assert (model.backend, model.dtype) == ("onnx", "float16")
+        np.testing.assert_allclose(model.encode(TEXTS), wanted, atol=5e-3)
+    with pytest.raises(Unavailable, match="has products of float16, not float32: leave dtype to the file"):
+        load(own, "onnx/half.onnx", dtype="float32")
+    halved(folder / "onnx" / "model.onnx", own / "onnx" / "odd.onnx", ids="DOUBLE")
+    with pytest.raises(UnsupportedModel, match=r"odd.onnx asks for input_ids: tensor\(double\)"):
+        load(own, "onnx/odd.onnx")
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_provider_that_onnxruntime_drops(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in the build, but its libraries are not there: onnxruntime warns and takes the processor."""
+    from vicinal.backends import onnx
+
+    there = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnx.ort, "get_available_providers", lambda: there)
+    for name in (None, "onnx/model.onnx"):
+        with pytest.raises(
+            Unavailable, match=r"'CUDAExecutionProvider' could not be loaded .* on CPUExecutionProvider"
+        ):
+            load(folder, name, "onnx", dtype="float32", provider="CUDAExecutionProvider")
+
+
 def test_openvino_file_in_bfloat16(folder: Path, wanted: Any) -> None:
     from vicinal.backends.openvino import has_bfloat16
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vicinal.backends.base import Arrays, Build
 from vicinal.backends.numpy import Done, NumpyOps, inputs_read
-from vicinal.errors import DamagedModel, UnsupportedModel
+from vicinal.errors import DamagedModel, Unavailable, UnsupportedModel
 from vicinal.loading.exported import Exported
 from vicinal.text.batches import padded
 
@@ -85,11 +85,13 @@ def _states(path: Path, outputs: Mapping[str, int | None]) -> str:
 
 
 def _onnx(path: Path, dtype: str, threads: int, settings: Mapping[str, Any]) -> tuple[Run, dict[str, Any]]:
-    from vicinal.backends.onnx import ort, providers, session_options
+    from vicinal.backends.onnx import opened, session_options
 
-    names = providers(settings.get("provider"), settings.get("provider_options") or {})
+    wish = settings.get("provider"), settings.get("provider_options") or {}
     try:
-        session = ort.InferenceSession(str(path), session_options(threads), providers=names)
+        session = opened(str(path), session_options(threads), *wish)
+    except Unavailable:
+        raise
     except Exception as error:  # its errors have no base of their own
         raise DamagedModel(f"{path} cannot be loaded: {error}") from error
     kinds = {
@@ -97,7 +99,10 @@ def _onnx(path: Path, dtype: str, threads: int, settings: Mapping[str, Any]) -> 
         "tensor(int32)": np.int32,
         "tensor(bool)": np.bool_,
         "tensor(float)": np.float32,
+        "tensor(float16)": np.float16,
     }
+    if strange := [f"{entry.name}: {entry.type}" for entry in session.get_inputs() if entry.type not in kinds]:
+        raise UnsupportedModel(f"{path} asks for {', '.join(strange)}; given can be {', '.join(kinds)}")
     types = {entry.name: kinds[entry.type] for entry in session.get_inputs()}
     axes = {entry.name: len(entry.shape) if entry.shape else None for entry in session.get_outputs()}
     name = _states(path, axes)
@@ -133,8 +138,10 @@ def _openvino(path: Path, dtype: str, threads: int, settings: Mapping[str, Any])
     return run, {entry.get_any_name(): entry.get_element_type().to_dtype().type for entry in model.inputs}
 
 
-def stored_dtype(path: Path) -> Literal["float32", "int8"]:
-    """Whether a file's products are of int8.
+def stored_dtype(path: Path) -> Literal["float32", "float16", "int8"]:
+    """What a file's products are of: int8 where some are; for ONNX, float16 where most weights are.
+
+    OpenVINO's files keep weights in float16 that it computes with in the dtype that it is told.
 
     Raises:
         DamagedModel: it cannot be read.
@@ -146,7 +153,11 @@ def stored_dtype(path: Path) -> Literal["float32", "int8"]:
             model = onnx.load(str(path), load_external_data=False)
         except Exception as error:  # whatever protobuf says of bytes that are none of its own
             raise DamagedModel(f"{path} cannot be read: {error}") from error
-        return "int8" if _QUANTISED & {node.op_type for node in model.graph.node} else "float32"
+        if _QUANTISED & {node.op_type for node in model.graph.node}:
+            return "int8"
+        half = {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT16}
+        products = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm")]
+        return "float16" if any(half.intersection(node.input) for node in products) else "float32"
     from vicinal.backends.openvino import core
 
     try:

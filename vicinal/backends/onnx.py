@@ -353,16 +353,26 @@ def session(
     options = session_options(threads)
     values = {name: _value(tensor) for name, tensor in weights.items()}
     options.add_external_initializers(list(values), list(values.values()))
-    made = ort.InferenceSession(
-        model.SerializeToString(), options, providers=providers(provider, provider_options or {})
-    )
+    made = opened(model.SerializeToString(), options, provider, provider_options or {})
     return OnnxProgram(made, {n: _value(t) for n, t in tables.items()}, [values, ops.tensors], tuple(outputs))
 
 
-def providers(wished: str | None, options: Mapping[str, Any]) -> list[Any]:
-    """The one that is wished, and the processor's for what it cannot run."""
-    name = provider_name(wished)
-    return [(name, dict(options)), *([] if name == _CPU else [_CPU])]
+def opened(model: str | bytes, options: Any, provider: str | None, provider_options: Mapping[str, Any]) -> Any:
+    """A session on the provider that is wished, with the processor's for what it cannot run.
+
+    Raises:
+        Unavailable: ONNX Runtime left the provider out, as it does where a library of its own is missing.
+    """
+    name = provider_name(provider)
+    made = ort.InferenceSession(
+        model, options, providers=[(name, dict(provider_options)), *([] if name == _CPU else [_CPU])]
+    )
+    if name not in (there := made.get_providers()):
+        raise Unavailable(
+            f"execution provider {name!r} could not be loaded (its libraries are missing, or fit no device here: see "
+            f"what onnxruntime says above); the session would run on {', '.join(there)}"
+        )
+    return made
 
 
 def compile_graph(

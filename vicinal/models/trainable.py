@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,10 +154,15 @@ class Trainable(nn.Sequential):  # type: ignore[misc]
         return {"": [first, *rest]}
 
     def version(self) -> tuple[object, ...]:
-        """Changes whenever a weight is written to in place, as optimizers and `load_state_dict` do, or adapters are."""
+        """Changes whenever a weight is replaced, or written to as optimizers and `load_state_dict` do, when adapters
+        change, and when a module's settings do.
+
+        What is written through `weight.data` is hidden from torch's own count, and from this.
+        """
         tensors = [*self.parameters(), *self.buffers()]
         written = sum(tensor._version for tensor in tensors)
-        return (len(tensors), written, sum(id(tensor) for tensor in tensors), *adapters.state(self))
+        places = sum(id(tensor) + tensor.data_ptr() for tensor in tensors)
+        return (len(tensors), written, places, *adapters.state(self), forms(self))
 
     @classmethod
     def of(cls, parts: Parts, dtype: str = "float32", **options: Any) -> Trainable:
@@ -272,7 +277,7 @@ def contents(module: Trainable, settings: spec.Spec, root: Path | None, weights:
             if isinstance(_form(part), spec.Custom):
                 writers[at] = _writer(part)
             if weights:
-                tensors.update({f"{at}/{name}": tensor for name, tensor in _tensors(part)})
+                tensors.update(tensors_at(part, at))
     default = settings.default_route
     default = "" if "" in routes else default if default in routes else next(iter(routes))
     return Parts(_with_routes(settings, routes, default), tensors, tokenizers, root, writers)
@@ -284,9 +289,10 @@ def _with_routes(settings: spec.Spec, routes: Mapping[str, spec.Route], default:
     return replace(settings, routes=routes, default_route=default)
 
 
-def _tensors(part: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def tensors_at(part: nn.Module, at: str) -> dict[str, Tensor]:
+    """The present weights of a module, named as those of a folder."""
     own = part.tensors() if hasattr(part, "tensors") else tensors_of(part.state_dict())
-    yield from own.items()
+    return {f"{at}/{name}": tensor for name, tensor in own.items()}
 
 
 def _writer(part: Any) -> Any:

@@ -9,9 +9,11 @@ import numpy as np
 
 from vicinal import networks
 from vicinal.backends.base import Build, Handle, Ops, Unary
+from vicinal.errors import UnsupportedModel
 from vicinal.loading.exported import Exported
 from vicinal.loading.spec import (
     Classifier,
+    Custom,
     Dense,
     LayerNorm,
     LogitScore,
@@ -103,8 +105,10 @@ def _apply(ops: Ops, w: Scope, module: Module, features: dict[str, Handle], x: M
     elif isinstance(module, LayerNorm):
         source = features["sentence_embedding"]
         features["sentence_embedding"] = norm(ops, w, "norm", source, module.width, 1e-5)
-    elif isinstance(module, Normalize):  # what is left, a Dropout, does nothing outside training
+    elif isinstance(module, Normalize):
         features[module.target] = ops.normalize(features[module.source])
+    elif isinstance(module, Custom):  # what is left, a Dropout, does nothing outside training
+        raise UnsupportedModel(module.reason)
 
 
 def logit_score(ops: Ops, w: Scope, module: LogitScore, h: Handle, x: Mapping[str, Handle]) -> Handle:
