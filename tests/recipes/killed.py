@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from tests import tiny
@@ -39,7 +40,7 @@ def _judge(folder: Path) -> CrossEncoder:
 
 def _layers(folder: Path, out: Path, say: Say) -> None:
     teacher = SentenceTransformer(folder / "deep", dtype="float32", threads=1)
-    distil(teacher, texts(70), out, layers=2, schedule=QUICK, say=say)
+    distil(teacher, texts(70), out, layers=2, batch_tokens=60, schedule=replace(QUICK, epochs=3), say=say)
 
 
 def _static(folder: Path, out: Path, say: Say) -> None:
@@ -62,16 +63,16 @@ def _queries(folder: Path, out: Path, say: Say) -> None:
 
 
 def _alone(folder: Path, out: Path, say: Say) -> None:
-    adapt(_student(folder), texts(60, 8), out, method="tsdae", schedule=QUICK, say=say)
+    adapt(_student(folder), texts(60, 8), out, method="tsdae", schedule=replace(QUICK, epochs=3), say=say)
 
 
 RECIPES: dict[str, tuple[Callable[[Path, Path, Say], None], str]] = {
-    "layers": (_layers, "step 6/"),
+    "layers": (_layers, "step 28/"),
     "static": (_static, "after the first stage"),
     "scores": (_scores, "step 6/"),
     "augment": (_augment, "labelling"),
     "queries": (_queries, "step 6/"),
-    "alone": (_alone, "step 6/"),
+    "alone": (_alone, "step 20/"),
 }
 """Each recipe, and the beginning of the line at which it is killed."""
 

@@ -41,20 +41,19 @@ def test_a_killed_recipe_ends_as_if_it_had_not_been(folder: Path, name: str) -> 
     from tests.recipes.killed import RECIPES
     from vicinal import SentenceTransformer
 
-    recipe, _ = RECIPES[name]
+    recipe, word = RECIPES[name]
     again: list[str] = []
     recipe(folder, folder / name, again.append)
     twice = ("mining", "training a cross-encoder", "judge: scores of")  # what had been done before
     assert not [line for line in again if name != "augment" and line.startswith(twice)]
     if name not in ("static", "augment"):
-        assert "going on from checkpoint-4" in again
+        assert f"going on from checkpoint-{int(word[5:-1]) - 2}" in again
     whole: list[str] = []
     recipe(folder, folder / f"{name}-whole", whole.append)
     one, other = (
         SentenceTransformer(folder / n, dtype="float32").encode(texts(20, 5)) for n in (name, f"{name}-whole")
     )
-    # TSDAE draws the words that it leaves out while a batch is read ahead: the same only nearly
-    np.testing.assert_allclose(one, other, atol=0.03 if name == "alone" else 1e-5)
+    np.testing.assert_allclose(one, other, atol=1e-5)
     for log in (folder / name / "training").glob("log*.csv"):
         with log.open(newline="") as file:
             steps = [int(row["step"]) for row in csv.DictReader(file) if row["name"] == "loss"]

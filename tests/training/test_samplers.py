@@ -148,6 +148,25 @@ def test_where_the_reference_repeats_rows_ours_says_how_many_batches_there_are()
     assert len(ours.NoDuplicatesBatchSampler(data, 4, False)) == 30
 
 
+@given(duplicated, st.integers(1, 6), st.booleans())
+def test_steady_epochs_have_as_many_batches_as_the_first(rows: list[tuple[int, int]], size: int, drop: bool) -> None:
+    """What a longer one has beyond is left out; a shorter one begins again."""
+    data = table(a=[f"t{a}" for a, _ in rows], b=[f"t{b}" for _, b in rows])
+    inner = ours.NoDuplicatesBatchSampler(data, size, drop)
+    steady = ours.SteadyBatchSampler(inner, data, size, drop)
+    steady.set_epoch(3)
+    count = len(steady)
+    assert inner.epoch == 3
+    for epoch in range(4):
+        steady.set_epoch(epoch)
+        found = list(steady)
+        assert len(found) == len(steady) == count
+        own = list(inner)
+        assert found[: len(own)] == own[:count]
+        assert found[len(own) :] == (own * (count // max(1, len(own)) + 1))[len(own) : count][: count - len(own)]
+    assert [len(batch) for batch in steady] == [len(batch) for batch in steady]
+
+
 # ---- groups of labels ----------------------------------------------------------------------------------------------
 
 

@@ -36,15 +36,15 @@ class DenoisingAutoEncoderDataset(Dataset):  # type: ignore[misc]  # torch is no
         return len(self.sentences)
 
     @staticmethod
-    def delete(text: str, del_ratio: float = 0.6) -> str:
+    def delete(text: str, del_ratio: float = 0.6, rng: np.random.Generator | None = None) -> str:
         """The text without each of its words with a probability of `del_ratio`; one word or sign always stays.
 
-        `numpy.random.seed` decides which. What has no words is returned as it is.
+        `rng` decides which, or `numpy.random.seed` without one. What has no words is returned as it is.
         """
         words = _WORDS.findall(text)
         if not words:
             return text
-        keep = np.random.rand(len(words)) > del_ratio
+        keep = (np.random.rand(len(words)) if rng is None else rng.random(len(words))) > del_ratio
         if not keep.any():
-            keep[np.random.choice(len(words))] = True
+            keep[np.random.choice(len(words)) if rng is None else rng.integers(len(words))] = True
         return "".join(word for word, kept in zip(words, keep, strict=True) if kept).strip()

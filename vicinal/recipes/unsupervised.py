@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import datasets
+import numpy as np
 from torch import nn
 from transformers import set_seed
 
@@ -31,12 +32,19 @@ Method = Literal["tsdae", "simcse", "ct"]
 
 
 class DamagedTexts:
-    """A data set of texts and the same with words left out, drawn anew each time: columns "damaged" and "text"."""
+    """A data set of texts and the same with words left out: columns "damaged" and "text".
+
+    Which words, seed, epoch and row decide: so a resumed run sees what it would have seen.
+    """
 
     column_names = ("damaged", "text")
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        self.texts = texts
+    def __init__(self, texts: Sequence[str], seed: int) -> None:
+        self.texts, self.seed, self.epoch = texts, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Other words are left out in each."""
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -44,22 +52,25 @@ class DamagedTexts:
     def __getitem__(self, rows: Any) -> dict[str, Any]:
         """A row, or some as columns."""
         if isinstance(rows, int):
-            return {"damaged": DenoisingAutoEncoderDataset.delete(self.texts[rows]), "text": self.texts[rows]}
+            return {"damaged": self._damaged(rows), "text": self.texts[rows]}
         places = range(*rows.indices(len(self))) if isinstance(rows, slice) else rows
-        texts = [self.texts[i] for i in places]
-        return {"damaged": [DenoisingAutoEncoderDataset.delete(text) for text in texts], "text": texts}
+        return {"damaged": [self._damaged(i) for i in places], "text": [self.texts[i] for i in places]}
+
+    def _damaged(self, row: int) -> str:
+        rng = np.random.default_rng((self.seed, self.epoch, row))
+        return DenoisingAutoEncoderDataset.delete(self.texts[row], rng=rng)
 
 
-def _tsdae(model: SentenceTransformer, texts: Sequence[str]) -> tuple[Any, Any]:
-    return DamagedTexts(texts), DenoisingAutoEncoderLoss(model, tie_encoder_decoder=True)
+def _tsdae(model: SentenceTransformer, texts: Sequence[str], seed: int) -> tuple[Any, Any]:
+    return DamagedTexts(texts, seed), DenoisingAutoEncoderLoss(model, tie_encoder_decoder=True)
 
 
-def _simcse(model: SentenceTransformer, texts: Sequence[str]) -> tuple[Any, Any]:
+def _simcse(model: SentenceTransformer, texts: Sequence[str], _: int) -> tuple[Any, Any]:
     data = datasets.Dataset.from_dict({"text": list(texts), "again": list(texts)})
     return data, MultipleNegativesRankingLoss(model)
 
 
-def _tension(model: SentenceTransformer, texts: Sequence[str]) -> tuple[Any, Any]:
+def _tension(model: SentenceTransformer, texts: Sequence[str], _: int) -> tuple[Any, Any]:
     return datasets.Dataset.from_dict({"text": list(texts)}), ContrastiveTensionLossInBatchNegatives(model)
 
 
@@ -122,7 +133,7 @@ def adapt(
     def make(run: Run) -> SentenceTransformer:
         made = copy.deepcopy(model)
         set_seed(plan.seed)  # of what a decoder begins with
-        data, loss = prepare(made, texts)
+        data, loss = prepare(made, texts, plan.seed)
         train(SentenceTransformerTrainer, made, data, loss, plan, run, say)
         return made
 

@@ -146,6 +146,12 @@ class Rows(torch.utils.data.Dataset[Any]):  # type: ignore[misc]  # torch is not
     def __len__(self) -> int:
         return self._total
 
+    def set_epoch(self, epoch: int) -> None:
+        """Tells those data sets that draw anew in each."""
+        for data in self.sets.values():
+            if hasattr(data, "set_epoch"):
+                data.set_epoch(epoch)
+
     def __getitem__(self, row: int) -> dict[str, Any]:
         return self.__getitems__([row])[0]
 

@@ -246,6 +246,51 @@ def hash_rows(batch: Any, omitted: set[str]) -> dict[str, list[list[int]]]:
     return {"hashes": [list(row) for row in zip(*columns, strict=True)]}
 
 
+class SteadyBatchSampler(SetEpochMixin, BatchSampler):  # type: ignore[misc]
+    """As many batches in every epoch as in the first: a `transformers.Trainer` counts them once, and finds the place
+    where a killed run stopped by that count. Of a longer epoch the last batches are left out, for a shorter one its
+    first come again.
+
+    Args:
+        sampler: whose batches they are.
+        dataset: of rows, told the epoch too where it takes it.
+        batch_size, drop_last: what the sampler was made with.
+    """
+
+    def __init__(self, sampler: Any, dataset: Any, batch_size: int, drop_last: bool) -> None:
+        super().__init__(sampler, batch_size, drop_last)
+        self.dataset = dataset
+        self._count: int | None = None
+
+    def set_epoch(self, epoch: int) -> None:
+        """The next iteration is that of this epoch, for sampler and data."""
+        super().set_epoch(epoch)
+        for told in (self.sampler, self.dataset):
+            if hasattr(told, "set_epoch"):
+                told.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        if self._count is None:
+            now = self.epoch
+            self.set_epoch(0)
+            self._count = len(self.sampler)
+            self.set_epoch(now)
+        return self._count
+
+    def __iter__(self) -> Iterator[list[int]]:
+        left = len(self)
+        while left:
+            empty = True
+            for batch in self.sampler:
+                empty = False
+                yield batch
+                left -= 1
+                if not left:
+                    break
+            if empty:
+                return
+
+
 def batches_of(kind: Any, dataset: Any, batch_size: int, drop_last: bool, **options: Any) -> Any:
     """The sampler that a `BatchSamplers`, or a class or function, stands for; options as in `DefaultBatchSampler`."""
     if not isinstance(kind, BatchSamplers):

@@ -35,6 +35,7 @@ from vicinal.training.samplers import (
     MultiDatasetBatchSamplers,
     ProportionalBatchSampler,
     RoundRobinBatchSampler,
+    SteadyBatchSampler,
     batches_of,
 )
 
@@ -238,6 +239,8 @@ class SentenceTransformerTrainer(Trainer):
         if len(sets) > 1:
             joined = ConcatDataset(list(sets.values()))
             sampler = self.get_multi_dataset_batch_sampler(joined, samplers, generator, args.seed)
+        if training:
+            sampler = SteadyBatchSampler(sampler, rows, size, args.dataloader_drop_last)
         self.accelerator.even_batches = False  # the samplers decide what a batch is
         return self.accelerator.prepare(DataLoader(rows, batch_sampler=sampler, **options))
 
