@@ -33,6 +33,10 @@ def test_pairs(run: Callable[..., Any], model: Path, tmp_path: Path) -> None:
     assert found["data"] == "sts: 4 pairs"
     assert found["models"][0]["metrics"]["spearman"]["value"] == pytest.approx(expected["spearman_cosine"])
     assert found["differences"]["pearson"]["value"] == 0
+    for option in ("--split", "--query-prompt", "--document-prompt"):
+        done = run("eval", model, tmp_path / "sts.tsv", option, "x")
+        assert done.exit_code == 2
+        assert "is a file of pairs" in done.output
 
 
 def test_retrieval(run: Callable[..., Any], model: Path, tmp_path: Path) -> None:
@@ -55,3 +59,6 @@ def test_retrieval(run: Callable[..., Any], model: Path, tmp_path: Path) -> None
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("ndcg@10")]
     assert line.startswith(f"ndcg@10\t{expected:.4f} [")
     assert np.isfinite(expected)
+    done = run("eval", model, folder, "--columns", "a,b,c")
+    assert done.exit_code == 2
+    assert "is a folder in BEIR form" in done.output

@@ -78,6 +78,15 @@ def test_build_removes_nothing_by_other_inputs(run: Run, docs: Path) -> None:
     assert "1 removed" in run("index", "build", "docs", "-o", "docs.vicinal").stderr
 
 
+def test_build_goes_on_as_it_was_begun(run: Run, docs: Path) -> None:
+    run("index", "build", "docs", "-o", "docs.vicinal", "--chunk-tokens", "40")
+    assert run("index", "build", "docs", "-o", "docs.vicinal", "--chunk-tokens", "40").exit_code == 0
+    assert run("index", "build", "docs", "-o", "docs.vicinal").exit_code == 0
+    result = run("index", "build", "docs", "-o", "docs.vicinal", "--chunk-tokens", "8", "--search", "exact")
+    assert result.exit_code == 1
+    assert "docs.vicinal was begun with --search auto, --chunk-tokens 40: leave that as it is" in result.stderr
+
+
 def test_check_mend_copy(run: Run, docs: Path) -> None:
     run("index", "build", "docs", "-o", "docs.vicinal")
     assert run("index", "verify", "docs.vicinal").exit_code == 0

@@ -87,6 +87,17 @@ def test_what_can_be_read_of_a_malformed_card_is_kept() -> None:
     assert "model-index" in card.flaw
 
 
+@pytest.mark.parametrize("scale", [1, 100])
+def test_a_threshold_says_nothing_of_the_scale(scale: float) -> None:
+    text = CARD.replace(
+        '    - {type: spearman_cosine, value: "0.88", name: Spearman Cosine}\n',
+        f"    - {{type: spearman_cosine, value: {0.88 * scale}}}\n"
+        "    - {type: dot_accuracy_threshold, value: 20.5}\n",
+    ).replace("value: 0.87", f"value: {0.87 * scale}")
+    (score,) = [score for score in parse_card(text).scores if score.task == "sts dev"]
+    assert score.value == pytest.approx(88)
+
+
 def test_results_without_a_number() -> None:
     def one(*metrics: dict[str, Any], kind: str = "STS") -> tuple[Score, ...]:
         return read_card(

@@ -109,6 +109,15 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(InvalidData, match="holds something else"), base.running(tmp_path, {}):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    mine = tmp_path / "mine"
+    (mine / "training").mkdir(parents=True)
+    (mine / "README.md").write_text("mine")
+    with pytest.raises(InvalidData, match="holds something else"), base.running(mine, {}):
+        pass
+    (mine / "README.md").unlink()
+    (mine / "training" / base.LOCK).touch()
+    with base.running(mine, {}):  # one that was killed before it wrote anything
+        pass
     with pytest.raises(InvalidData, match="is a file"), base.running(tmp_path / "thesis.txt", {}):
         pass
 

@@ -47,6 +47,28 @@ def test_classification_by_a_file_of_known_texts(tmp_path: Path) -> None:
         task(tmp_path / "x.jsonl", [["z", "card"]], labelled=1)
 
 
+def test_the_centres_are_not_made_of_what_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "known.jsonl").write_text('{"a": "x", "label": "pay"}\n{"a": "Y ", "label": "card"}\n')
+    known = str(tmp_path / "known.jsonl")
+    rows = [["y", "pay"], ["z", "pay"]]
+    found = task(tmp_path / "x.jsonl", rows, labelled=1, known=known)
+    assert found.described == f"x: 2 texts, 1 classes (1 texts of {known} left out, which stand in it)"
+    with pytest.raises(InvalidData, match="every text stands in what is measured on"):
+        task(tmp_path / "known.jsonl", [["x", "pay"], ["y", "card"]], labelled=1, known=known)
+    assert task(tmp_path / "x.jsonl", rows, labelled=1, known=known, limit=1).described.startswith("x: 1 texts")
+    datasets = pytest.importorskip("datasets")
+    parts = {name: datasets.Dataset.from_dict({"a": [f"{name} text"], "label": ["pay"]}) for name in ("train", "test")}
+    datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "both"))
+    made = measures.task_of(
+        config.EvaluationConfig(str(tmp_path / "both"), "x", "classification", known=str(tmp_path / "both")), {}
+    )
+    assert list(made.texts) == ["test text"]
+    parts["test"].save_to_disk(str(tmp_path / "one"))
+    one = config.EvaluationConfig(str(tmp_path / "one"), "x", "classification", split="dev", known=known)
+    with pytest.raises(InvalidData, match="holds one set of rows, no split 'dev': leave split out"):
+        measures.task_of(one, {})
+
+
 def test_instructions_stand_where_they_belong(tmp_path: Path) -> None:
     told = {"retrieval": {"query": "q: ", "document": "d: "}, "similarity": "s: ", "nli": "n: "}
     evaluator = task(tmp_path / "a.jsonl", [["q", "d"]], told).evaluator

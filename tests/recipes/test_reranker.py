@@ -16,12 +16,13 @@ import torch
 
 from tests import tiny
 from vicinal import CrossEncoder, Pipeline, Retriever, SentenceTransformer
-from vicinal.errors import InvalidData
+from vicinal.errors import FolderBusy, InvalidData
 from vicinal.evaluation.files import RetrievalSet, read_beir
 from vicinal.recipes import reranker
 from vicinal.recipes.base import last_checkpoint
 from vicinal.recipes.judging import best_weight, compare, judge
 from vicinal.recipes.reranker import Settings, check_unseen, read_pairs, train_reranker
+from vicinal.store.files import locked
 
 WORDS = [word for word in tiny.VOCABULARY if word.isalpha()]
 SMALL: dict[str, Any] = {
@@ -155,6 +156,19 @@ def test_settings_are_looked_at_first(tmp_path: Path, encoder: SentenceTransform
         Settings(depth=3)
     with pytest.raises(ValueError, match="candidates must be at least the 10 that nDCG@10 looks at, not 9"):
         train_reranker(encoder, PAIRS, tmp_path / "run", candidates=9)
+    with pytest.raises(ValueError, match=r"epochs must be above 0, not nan"):
+        Settings(epochs=float("nan"))
+    with pytest.raises(ValueError, match="seed must be an integer from 0"):
+        Settings(seed=-1)
+
+
+def test_a_model_of_somebody_elses_is_no_result(tmp_path: Path, encoder: SentenceTransformer) -> None:
+    encoder.save(tmp_path / "run" / "model")
+    with pytest.raises(InvalidData, match="holds something else: name another folder"):
+        train_reranker(encoder, PAIRS, tmp_path / "run", **SMALL)
+    (tmp_path / "busy").mkdir()
+    with locked(tmp_path / "busy"), pytest.raises(FolderBusy):
+        train_reranker(encoder, PAIRS, tmp_path / "busy", **SMALL)
 
 
 _KILLED = """

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,15 +24,17 @@ from vicinal.errors import InvalidData, MissingExtra, UnsupportedModel
 from vicinal.recipes import queries as q
 from vicinal.recipes.augment import (
     SAMPLINGS,
+    SCHEDULE,
     Scored,
     augment,
     by_stratum,
     cosines,
     held_out,
     judge_weight,
+    longer,
     sample_pairs,
 )
-from vicinal.recipes.labels import teacher_scores
+from vicinal.recipes.labels import as_labels, teacher_scores
 from vicinal.recipes.scores import distil_scores, mined, taught
 from vicinal.recipes.unsupervised import adapt
 
@@ -94,8 +99,20 @@ def test_scores_are_asked_for_once(teacher: CrossEncoder, tmp_path: Path, monkey
     (tmp_path / sorted(os.listdir(tmp_path))[0]).unlink()
     np.testing.assert_array_equal(teacher_scores(teacher, pairs, tmp_path, say=lines.append), found)
     assert len(lines) == 1
-    likely = teacher_scores(teacher, pairs, tmp_path, raw=False)
-    np.testing.assert_allclose(likely, 1 / (1 + np.exp(-found)), atol=1e-5)
+
+
+def test_labels_are_from_0_to_1(teacher: CrossEncoder) -> None:
+    pairs = list(zip(texts(20, 1), texts(20, 2), strict=True))
+    raw, said = np.asarray(teacher.predict(pairs, activation_fn="Identity")), list[str]()
+    np.testing.assert_allclose(as_labels(teacher, raw, said.append), teacher.predict(pairs), atol=1e-5)
+    assert not said
+    judge = copy.copy(teacher)
+    judge.activation_fn = "Identity"
+    np.testing.assert_allclose(as_labels(judge, raw, said.append), 1 / (1 + np.exp(-raw)), atol=1e-5)
+    assert said[0].endswith("gives logits: labels are their sigmoid")
+    judge.activation_fn = "Tanh"
+    with pytest.raises(InvalidData, match=r"gives scores from -0\.\d\d to .*set its activation_fn"):
+        as_labels(judge, np.array([-0.7, 0.2], np.float32))
 
 
 def test_a_teacher_of_several_labels_is_refused(student: SentenceTransformer, tmp_path: Path) -> None:
@@ -106,6 +123,43 @@ def test_a_teacher_of_several_labels_is_refused(student: SentenceTransformer, tm
         )
     with pytest.raises(InvalidData, match="needs pairs"):
         distil_scores(judge, student, [], tmp_path / "no")
+
+
+def test_what_a_teacher_cannot_begin_with(student: SentenceTransformer, teacher: CrossEncoder, tmp_path: Path) -> None:
+    pairs, task, out = list(zip(texts(9, 1), texts(9, 2), strict=True)), likeness(), tmp_path / "out"
+    for start in (partial(distil_scores, teacher, student, pairs, out),
+                  partial(q.adapt_without_labels, student, passages(), teacher, out)):  # fmt: skip
+        with pytest.raises(ValueError, match="loss must be 'margin-mse' or 'kl', not 'margin_mse'"):
+            start(loss="margin_mse")
+        with pytest.raises(ValueError, match="negatives must be a positive integer, not 0"):
+            start(negatives=0)
+    with pytest.raises(InvalidData, match="'pairs', row 9"):
+        distil_scores(teacher, student, [*pairs, ("x", task.texts[3])], out, tasks=[task])
+    with pytest.raises(InvalidData, match="'corpus', row 0"):
+        distil_scores(teacher, student, pairs, out, corpus=[task.texts[3]], tasks=[task])
+    assert not out.exists()
+
+
+def test_texts_that_move_between_pairs_and_corpus_are_another_run(
+    student: SentenceTransformer, teacher: CrossEncoder, tmp_path: Path
+) -> None:
+    pairs = list(zip(texts(9, 1), texts(9, 2), strict=True))
+    with pytest.raises(InvalidData, match="no query has 90 negatives"):
+        distil_scores(teacher, student, pairs, tmp_path / "out", negatives=90)
+    flat = [text for pair in pairs[5:] for text in pair]
+    with pytest.raises(InvalidData, match=r"other settings \(pairs\)"):
+        distil_scores(teacher, student, pairs[:5], tmp_path / "out", corpus=flat, negatives=90)
+
+
+def test_another_test_set_is_another_run_of_queries(
+    student: SentenceTransformer, teacher: CrossEncoder, tmp_path: Path
+) -> None:
+    """It decides which queries are left out."""
+    options = {"negatives": 90, "titles": ["red"] * 24}
+    with pytest.raises(InvalidData, match="no query has 90 negatives"):
+        q.adapt_without_labels(student, passages(), teacher, tmp_path / "out", **options)
+    with pytest.raises(InvalidData, match=r"other settings \(held_out\)"):
+        q.adapt_without_labels(student, passages(), teacher, tmp_path / "out", tasks=[finding()], **options)
 
 
 # ---- Augmented SBERT -----------------------------------------------------------------------------------------------
@@ -148,6 +202,7 @@ def test_the_better_of_two_judges_weighs_more(
     first, second = (true + rng.normal(0, scale, 2000) if scale else true for scale in noise)
     rows = [Scored(f"{i}", f"{i}.", score) for i, score in enumerate(true)]
     monkeypatch.setattr("vicinal.recipes.augment.cosines", lambda model, pairs: second)
+    monkeypatch.setattr("vicinal.recipes.augment.as_labels", lambda judge, raw: raw)
     judge = SimpleNamespace(predict=lambda pairs, **_: first)
     assert least <= judge_weight(judge, student, rows) <= most  # type: ignore[arg-type]
 
@@ -180,6 +235,22 @@ def test_another_training_of_the_judge_is_another_run(student: SentenceTransform
         augment(student, tmp_path / "out", gold=gold(), blend=False, schedule=QUICK, teacher_schedule=other)
 
 
+@pytest.mark.parametrize(("epochs", "rows", "expected"), [(1, 1000, 3.125), (1, 40, 4), (10, 40, 10), (5, 10_000, 5)])
+def test_few_gold_pairs_have_more_epochs_never_fewer_than_planned(epochs: float, rows: int, expected: float) -> None:
+    assert longer(replace(SCHEDULE, epochs=epochs), rows).epochs == expected
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [({"epochs": float("inf")}, "epochs must be positive"), ({"learning_rate": float("nan")}, "learning_rate must be"),
+     ({"seed": -1}, "seed must be an integer of 0 or more"), ({"steps": 1.5}, "steps must be an integer of 0"),
+     ({"batch_size": 0}, "batch_size must be an integer of 1"), ({"threads": 0}, "threads must be an integer of 1")],
+)  # fmt: skip
+def test_a_schedule_is_looked_at_first(wrong: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        replace(SCHEDULE, **wrong)
+
+
 def test_cosines_are_those_of_the_model(student: SentenceTransformer) -> None:
     pairs = list(zip(texts(9, 1), texts(9, 2)[::-1], strict=True))
     a, b = (student.encode([pair[i] for pair in pairs], normalize_embeddings=True) for i in (0, 1))
@@ -208,6 +279,9 @@ def test_what_augmenting_cannot_begin_with(student: SentenceTransformer, tmp_pat
         augment(student, tmp_path / "out", sentences=texts(9))
     with pytest.raises(InvalidData, match=r"scores must be from 0 to 1, but 'a' and 'b' have 4.5"):
         augment(student, tmp_path / "out", gold=[Scored("a", "b", 4.5)])
+    for name in ("strata", "per_sentence", "silver"):
+        with pytest.raises(ValueError, match=f"{name} must be a positive integer, not 0"):
+            augment(student, tmp_path / "out", gold=gold(), **{name: 0})
     with pytest.raises(ValueError, match="sampling must be one of 'random'"):
         augment(student, tmp_path / "out", gold=gold(), sampling="all")  # type: ignore[arg-type]
     task = likeness()

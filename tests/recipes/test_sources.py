@@ -140,6 +140,9 @@ def test_what_is_no_data(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("a,b\n1\n")
     with pytest.raises(InvalidData, match=r"x\.csv:2 has 1 columns, but the header has 2"):
         sources.read(str(tmp_path / "x.csv"))
+    (tmp_path / "x.csv").write_text("text,text,label\na,b,1\n")
+    with pytest.raises(InvalidData, match=r"x\.csv:1: two columns are called 'text'"):
+        sources.read(str(tmp_path / "x.csv"))
     (tmp_path / "x.txt").write_text("a")
     with pytest.raises(InvalidData, match=r"must be a \.csv, \.tsv, \.jsonl or \.parquet file, or a folder"):
         sources.read(str(tmp_path / "x.txt"))
@@ -147,6 +150,16 @@ def test_what_is_no_data(tmp_path: Path) -> None:
         sources.read(str(tmp_path / "none.csv"))
     with pytest.raises(DataNotFound, match="is no data: neither a retrieval set"):
         sources.read(str(tmp_path))
+
+
+def test_a_digest_of_files_is_of_names_and_bytes(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    (folder / "qrels").mkdir(parents=True)
+    seen = set()
+    for file, text in (("corpus.jsonl", "a"), ("corpus.jsonl", "b"), ("qrels/test.tsv", "a"), ("qrels/dev.tsv", "")):
+        (folder / file).write_text(text)
+        seen |= {sources.digest_of_files(str(folder)), sources.digest_of_files(str(folder / file))}
+    assert len(seen) == 7  # the file with "a" alone is the same wherever it stands
 
 
 def test_a_digest_is_of_rows_and_columns() -> None:

@@ -148,8 +148,17 @@ def evaluate(
         raise typer.BadParameter("say what to evaluate on: vicinal eval MODEL DATA", param_hint="DATA")
     options = {"truncation": truncation.value}
     if os.path.isdir(data):
+        if columns is not None or no_quotes:
+            raise typer.BadParameter(
+                f"{data} is a folder in BEIR form, which has none", param_hint="--columns, --no-quotes"
+            )
         task = _retrieval(data, split, (query_prompt, document_prompt), options)
     else:
+        if split is not None or query_prompt is not None or document_prompt is not None:
+            raise typer.BadParameter(
+                f"{data} is a file of pairs: these are for a folder in BEIR form",
+                param_hint="--split, --query-prompt, --document-prompt",
+            )
         task = _pairs(data, columns, not no_quotes, options)
     names = [model] if against is None else [model, against]
     found = []

@@ -118,6 +118,13 @@ def build(
     loaded = o.ModelOptions(model, dtype, backend, threads).load()
     if (Path(output) / FILE).exists():
         opened = Index.open(output, loaded)
+        asked = {"search": search.value if search is not Search.auto else None, "chunk_tokens": chunk_tokens,
+                 "chunk_overlap": chunk_overlap or None}  # fmt: skip
+        has = opened.info()
+        if other := [name for name, value in asked.items() if value is not None and value != has[name]]:
+            opened.close()
+            told = ", ".join(f"--{name.replace('_', '-')} {has[name]}" for name in other)
+            raise InvalidInput(f"{output} was begun with {told}: leave that as it is, or take another --output")
     else:
         options: dict[str, Any] = {"chunk_tokens": chunk_tokens, "chunk_overlap": chunk_overlap}
         opened = Index.create(output, loaded, search=search.value, **options)

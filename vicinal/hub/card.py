@@ -145,7 +145,7 @@ def _score(type_: str, dataset: Mapping[str, Any], metrics: Sequence[Mapping[str
     split = dataset.get("split")
     name = str(dataset["name"]).removeprefix("MTEB ")
     task = name if split in (None, "test", "Unknown") else f"{name}, {split}"
-    share = all(-1 <= value <= 1 for value in values.values())
+    share = all(-1 <= value <= 1 for name, value in values.items() if not name.endswith("_threshold"))
     return Score(kind or str(type_), task, metric, values[metric] * (100 if share else 1))
 
 

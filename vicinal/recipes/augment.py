@@ -20,7 +20,7 @@ from vicinal.evaluation.measuring import Task
 from vicinal.extras import require
 from vicinal.losses import CosineSimilarityLoss
 from vicinal.recipes.base import Run
-from vicinal.recipes.labels import teacher_scores
+from vicinal.recipes.labels import as_labels, teacher_scores
 from vicinal.recipes.runs import Outcome, Say, Schedule, enough, planned, recipe, said, train
 from vicinal.recipes.scores import kept
 from vicinal.retrieval.lexical import Bm25
@@ -81,7 +81,8 @@ def augment(
         output: folder of the new model; a killed run goes on there.
         gold: pairs with scores that people gave, from 0 to 1.
         sentences: more sentences of the domain.
-        teacher: a cross-encoder whose `predict` gives 0 to 1; None trains one on the gold pairs.
+        teacher: a cross-encoder of one label; None trains one on the gold pairs. Labels are what its activation makes
+            of its scores, or where it has none their sigmoid.
         teacher_base: what that one starts from: a name or folder; None for the student's own network.
         sampling: which pairs are labelled: "random", "bm25" (each sentence and its nearest by words), "semantic"
             (by the student's vectors), or both. Random pairs are nearly all unlike.
@@ -103,6 +104,13 @@ def augment(
     """
     if sampling not in SAMPLINGS:
         raise ValueError(f"sampling must be one of {', '.join(map(repr, SAMPLINGS))}, not {sampling!r}")
+    for name, value in (
+        ("per_sentence", per_sentence),
+        ("strata", strata),
+        ("silver", 1 if silver is None else silver),
+    ):
+        if type(value) is not int or value < 1:
+            raise ValueError(f"{name} must be a positive integer, not {value!r}")
     if "bm25" in sampling:
         require("bm25", f"sampling={sampling!r}")  # said now, not when a cross-encoder has been trained
     if not gold and teacher is None:
@@ -130,7 +138,8 @@ def augment(
             run.checkpoints / "pairs.json", lambda: sample_pairs(texts, student, sampling, per_sentence, known, seed)
         )
         say(f"labelling {len(pairs):,} pairs ({sampling})")
-        scores = teacher_scores(judge, [(a, b) for a, b in pairs], run.checkpoints / "scores", raw=False, say=say)
+        raw = teacher_scores(judge, [(a, b) for a, b in pairs], run.checkpoints / "scores", say)
+        scores = as_labels(judge, raw, say)
         if held:
             helper = learned(student, rest, longer(schedule, len(rest)), run, "helper", say)
             weight = judge_weight(judge, helper, held)
@@ -150,9 +159,9 @@ def augment(
 
 
 def longer(schedule: Schedule, rows: int, least: int = 100) -> Schedule:
-    """At least so many steps, which one epoch over few gold pairs does not have; never more than 4 epochs."""
+    """At least so many steps, which one epoch over few gold pairs does not have: up to 4 epochs, or those planned."""
     steps = max(1, -(-rows // schedule.batch_size))
-    return replace(schedule, epochs=min(4.0, max(schedule.epochs, least / steps)))
+    return replace(schedule, epochs=max(schedule.epochs, min(4.0, least / steps)))
 
 
 def learned(
@@ -184,7 +193,7 @@ def judge_weight(judge: CrossEncoder, helper: SentenceTransformer, held: Sequenc
     """How much of a mean of both's scores is the judge's, so that it fits held-out pairs best (least squares)."""
     pairs = [(row.a, row.b) for row in held]
     other = cosines(helper, pairs)
-    apart = np.asarray(judge.predict(pairs, truncation="ignore"), np.float64) - other
+    apart = as_labels(judge, judge.predict(pairs, truncation="ignore", activation_fn="Identity")) - other
     wanted = np.array([row.score for row in held]) - other
     return float(np.clip(apart @ wanted / max(apart @ apart, 1e-12), 0, 1))
 

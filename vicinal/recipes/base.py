@@ -20,7 +20,7 @@ from transformers import TrainerCallback
 from vicinal.errors import InvalidData
 from vicinal.evaluation.measuring import Measured, Task
 from vicinal.evaluation.resampling import Difference, Interval
-from vicinal.store.files import atomic, locked, write_json
+from vicinal.store.files import LOCK, atomic, locked, write_json
 
 # ---- no training on what is measured ------------------------------------------------------------------------------
 
@@ -235,7 +235,7 @@ def running(output: Path, settings: Mapping[str, Any]) -> Iterator[Run]:
     state = folder / "run.json"
     if output.exists() and not output.is_dir():
         raise InvalidData(f"{output} is a file: name a folder for the model")
-    if output.is_dir() and any(output.iterdir()) and not folder.is_dir():
+    if not state.exists() and not _fresh(output, folder):
         raise InvalidData(f"{output} holds something else: name another folder")
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
@@ -252,6 +252,12 @@ def running(output: Path, settings: Mapping[str, Any]) -> Iterator[Run]:
         else:
             write_json(state, {"settings": settings, "done": False})
         yield Run(folder, last_checkpoint(Run(folder).checkpoints))
+
+
+def _fresh(output: Path, folder: Path) -> bool:
+    """Whether a folder is free for a run: not there, empty, or left by one that was killed before it wrote anything."""
+    there = [path for at in (output, folder) if at.is_dir() for path in at.iterdir()]
+    return set(there) <= {folder, folder / LOCK}
 
 
 def _differing(known: Any, asked: Any, at: str = "") -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -60,7 +61,8 @@ class EvaluationConfig:
             1), "similarity" (two texts and a score), "triplets" (three texts) or "classification" (a text and a
             label); None for what the columns say.
         columns, label, split, limit, quotes: as for training; the split of a folder is "test" here.
-        known: for classification: a file with the same columns whose texts make the centre of each class.
+        known: for classification: a file with the same columns, or a folder whose split "train" is taken: its texts
+            make the centre of each class, but those that are measured on.
     """
 
     path: str
@@ -180,14 +182,19 @@ def parse(given: Mapping[str, Any], at: str = "settings") -> TrainConfig:
     if top.max_seq_length is not None and top.max_seq_length < 1:
         raise InvalidData(f"{at}.max_seq_length must be 1 or more, not {top.max_seq_length}")
     _check_sampling(top.sampling, f"{at}.sampling")
+    if not 0 <= top.seed < 1 << 32:
+        raise InvalidData(f"{at}.seed must be from 0 to below 2**32, not {top.seed}")
     training = arguments(top.training, f"{at}.training")
+    for name in ("num_train_epochs", "learning_rate", "per_device_train_batch_size"):
+        if not 0 < training.get(name, 1) < math.inf:
+            raise InvalidData(f"{at}.training.{name} must be above 0, not {training[name]}")
     return dataclasses.replace(top, data=data, evaluation=evaluation, training=training)
 
 
 def _check_data(data: DataConfig, at: str) -> None:
     if data.task is None and data.loss is None:
         raise InvalidData(f"{at} needs a task ({', '.join(typing.get_args(TaskName))}) or a loss")
-    if data.weight <= 0:
+    if not 0 < data.weight < math.inf:
         raise InvalidData(f"{at}.weight must be above 0, not {data.weight}")
     if data.limit is not None and data.limit < 1:
         raise InvalidData(f"{at}.limit must be 1 or more, not {data.limit}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vicinal.errors import InvalidData
 from vicinal.evaluation import measuring
 from vicinal.evaluation.files import PairSet, RetrievalSet, read_beir
+from vicinal.recipes.base import leaks
 from vicinal.recipes.config import EvaluationConfig
 from vicinal.recipes.instructions import prompts_of
 from vicinal.recipes.sources import LABEL, read
@@ -34,8 +36,8 @@ def task_of(config: EvaluationConfig, instructions: Mapping[str, Any], seed: int
         if config.task not in (None, "retrieval"):
             raise InvalidData(f"{config.path} is a retrieval set, not one for {config.task}")
         return measuring.retrieval(read_beir(config.path, config.split), queries, documents)
-    data = read(config.path, config.columns, config.label, config.split or _part(config.path), config.limit, seed,
-                config.quotes)  # fmt: skip
+    data = read(config.path, config.columns, config.label, config.split, config.limit, seed, config.quotes,
+                default="test")  # fmt: skip
     columns = [_plain(data[column], column, config.path) for column in data.column_names if column != LABEL]
     labels = data[LABEL][:] if LABEL in data.column_names else None
     kind = config.task or _guessed(len(columns), labels, config.path)
@@ -52,7 +54,7 @@ def task_of(config: EvaluationConfig, instructions: Mapping[str, Any], seed: int
         anchors, positives, negatives = columns
         return measuring.triplets(name, anchors, positives, negatives, prompt)
     if kind == "classification":
-        return _classification(config, name, prompt)
+        return _classification(config, name, prompt, seed)
     measure = measuring.similarity if kind == "similarity" else measuring.duplicates
     return measure(PairSet(name, list(columns[0]), list(columns[1]), _numbers(labels or [], config.path)), prompt)
 
@@ -61,10 +63,6 @@ def _numbers(labels: Sequence[Any], path: str) -> list[float]:
     if any(isinstance(label, list) for label in labels):
         raise InvalidData(f"{path}: a label must be one number to be measured with, not a list")
     return [float(label) for label in labels]
-
-
-def _part(path: str) -> str | None:
-    return "test" if Path(path).is_dir() else None
 
 
 def _guessed(columns: int, labels: Any, path: str) -> str:
@@ -96,19 +94,33 @@ def _paired(name: str, queries: Sequence[str], documents: Sequence[str]) -> Retr
     )
 
 
-def _classification(config: EvaluationConfig, name: str, prompt: str | None) -> measuring.Task:
+def _classification(config: EvaluationConfig, name: str, prompt: str | None, seed: int) -> measuring.Task:
     if config.known is None:
         raise InvalidData(
             f"{config.path}: classification needs `known`: a file with the same columns, whose texts make the centre "
             "of each class (the training data may be that)"
         )
-    parts = []
-    for path in (config.known, config.path):
-        data = read(path, config.columns, config.label, config.split or _part(path), None, 0, config.quotes,
-                    numbered=False)  # fmt: skip
-        if LABEL not in data.column_names:
-            raise InvalidData(f"{path} has no labels: name their column as label")
-        (column,) = (name for name in data.column_names if name != LABEL)
-        parts.append((_plain(data[column], column, path), [str(label) for label in data[LABEL][:]]))
-    known, held_out = parts
-    return measuring.classification(name, known, held_out, prompt)
+    known = _labelled(config.known, config, None, None, 0, "train")
+    held_out = _labelled(config.path, config, config.split, config.limit, seed, "test")
+    seen = set(leaks(([text] for text in known[0]), held_out[0]))
+    kept = [i for i in range(len(known[0])) if i not in seen]
+    if not kept:
+        raise InvalidData(
+            f"{config.known}: every text stands in what is measured on, {config.path}: the centres of the classes must "
+            "be made of others"
+        )
+    told = f" ({len(seen)} texts of {config.known} left out, which stand in it)" if seen else ""
+    known = [known[0][i] for i in kept], [known[1][i] for i in kept]
+    made = measuring.classification(name, known, held_out, prompt)
+    return replace(made, described=f"{made.described}{told}")
+
+
+def _labelled(
+    path: str, config: EvaluationConfig, split: str | None, limit: int | None, seed: int, default: str
+) -> tuple[list[str], list[str]]:
+    """Texts of a file or folder, and their labels."""
+    data = read(path, config.columns, config.label, split, limit, seed, config.quotes, False, default)
+    if LABEL not in data.column_names:
+        raise InvalidData(f"{path} has no labels: name their column as label")
+    (column,) = (name for name in data.column_names if name != LABEL)
+    return _plain(data[column], column, path), [str(label) for label in data[LABEL][:]]

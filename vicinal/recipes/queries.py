@@ -20,7 +20,7 @@ from vicinal.extras import require
 from vicinal.recipes.base import Run, leaks
 from vicinal.recipes.labels import teacher_scores
 from vicinal.recipes.runs import Outcome, Say, Schedule, digest, enough, recipe, said
-from vicinal.recipes.scores import SCHEDULE, ScoreLoss, kept, learn_scores, taught
+from vicinal.recipes.scores import SCHEDULE, ScoreLoss, check, kept, learn_scores, taught
 from vicinal.sentence_transformer import SentenceTransformer
 from vicinal.store.files import write_json
 from vicinal.text.markdown import blocks, sentences
@@ -250,15 +250,17 @@ def adapt_without_labels(
     """
     if not 0 < keep <= 1:
         raise ValueError(f"keep is the share of the queries that is kept, above 0 and up to 1, not {keep!r}")
+    check(loss, negatives)
     named = dict.fromkeys(passages) if titles is None else dict(zip(passages, titles, strict=True))
     texts = [text for text in named if text.strip()]
     enough(texts, 2, "adapt_without_labels()")
     heads = None if titles is None else [str(named[text]) for text in texts]
+    held = [text for task in tasks for text in task.texts]
     settings = said(
         schedule, student, [*texts, *(heads or ())], recipe="queries", teacher=teacher.fingerprint,
         generator=generator, per_passage=per_passage, kinds=list(kinds), keep=keep, loss=loss, negatives=negatives,
+        passages=len(texts), held_out=digest(sorted(held)),  # which decide what queries are left out
     )  # fmt: skip
-    held = [text for task in tasks for text in task.texts]
 
     def make(run: Run) -> SentenceTransformer:
         if generator is None:

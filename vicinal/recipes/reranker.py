@@ -10,10 +10,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,7 @@ from vicinal.evaluation.files import RetrievalSet, read_beir
 from vicinal.recipes.base import last_checkpoint, leaks
 from vicinal.recipes.judging import SHOWN, Comparison, best_weight, judge
 from vicinal.sentence_transformer import SentenceTransformer
-from vicinal.store.files import write_json
+from vicinal.store.files import LOCK, locked, write_json
 from vicinal.text.files import columns, lines, records
 from vicinal.training.arguments import CrossEncoderTrainingArguments
 from vicinal.training.cross_encoder import CrossEncoderTrainer
@@ -72,6 +74,11 @@ class Settings:
         for name in ("negatives", "depth", "batch_size"):
             if type(value := getattr(self, name)) is not int or value < 1:
                 raise ValueError(f"{name} must be a positive integer, not {value!r}")
+        for name in ("epochs", "learning_rate"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
+        if type(self.seed) is not int or not 0 <= self.seed < 1 << 32:
+            raise ValueError(f"seed must be an integer from 0 to below 2**32, not {self.seed!r}")
         if self.depth < self.negatives:
             raise ValueError(f"depth={self.depth} is too few to draw {self.negatives} negatives from")
 
@@ -112,7 +119,8 @@ def train_reranker(
 
     Raises:
         InvalidData: a query of a test set stands among the pairs or in `weigh`, a pair is none, no negative is found,
-            or the folder holds another run. ValueError: a setting is none.
+            or the folder holds another run or something else. FolderBusy: another process runs there. ValueError: a
+            setting is none.
     """
     chosen = Settings(**settings)
     if candidates < SHOWN:
@@ -124,21 +132,21 @@ def train_reranker(
         check_unseen([(query, "") for other in weigh for query in other.queries.values()], data, "weigh")
     at = Path(folder)
     others = list(corpus)
-    _claim(at, encoder, told, others, chosen)
-    if (at / "model").exists():
-        model = CrossEncoder(at / "model")
-    else:
-        model = _trained(encoder, told, others, at, chosen, save_steps, show_progress)
-    weights: list[float | None] = [None]
-    if weigh and test:
-        weights.append(best_weight([judge(encoder, model, data, candidates) for data in weigh]))
-    judged = [judge(encoder, model, data, candidates) for data in test]
-    comparisons = [data.compared(weight) for data in judged for weight in weights]
-    if comparisons:
-        for found in comparisons:
-            result = _result(found)
-            model.model_card_data.results[result.class_name, result.name] = result
-        model.save(at / "model")
+    with _claimed(at, encoder, told, others, chosen):
+        if (at / "model").exists():
+            model = CrossEncoder(at / "model")
+        else:
+            model = _trained(encoder, told, others, at, chosen, save_steps, show_progress)
+        weights: list[float | None] = [None]
+        if weigh and test:
+            weights.append(best_weight([judge(encoder, model, data, candidates) for data in weigh]))
+        judged = [judge(encoder, model, data, candidates) for data in test]
+        comparisons = [data.compared(weight) for data in judged for weight in weights]
+        if comparisons:
+            for found in comparisons:
+                result = _result(found)
+                model.model_card_data.results[result.class_name, result.name] = result
+            model.save(at / "model")
     return model, comparisons
 
 
@@ -172,22 +180,30 @@ def _checked(pairs: Iterable[Any]) -> list[Pair]:
 # ---- the run's folder ----------------------------------------------------------------------------------------------
 
 
-def _claim(at: Path, encoder: SentenceTransformer, pairs: list[Pair], corpus: list[str], chosen: Settings) -> None:
-    """Write what the run is made of, or find it the same."""
+@contextmanager
+def _claimed(
+    at: Path, encoder: SentenceTransformer, pairs: list[Pair], corpus: list[str], chosen: Settings
+) -> Iterator[None]:
+    """Write what the run is made of, or find it the same; nobody else runs there meanwhile."""
     texts = hashlib.sha256()
     for text in (*(part for pair in pairs for part in pair), *corpus):
         texts.update(text.encode() + b"\0")
     run = {"encoder": encoder.fingerprint, "pairs": len(pairs), "texts": texts.hexdigest(), **asdict(chosen)}
     file = at / "run.json"
-    if not file.exists():
-        at.mkdir(parents=True, exist_ok=True)
-        write_json(file, run)
-        return
-    known = json.loads(file.read_text(encoding="utf-8"))
-    if changed := [name for name in {**known, **run} if known.get(name) != run.get(name)]:
-        raise InvalidData(
-            f"{at} holds a run with another {', '.join(changed)}: give the same to go on with it, or another folder"
-        )
+    if at.is_dir() and not file.exists() and set(at.iterdir()) - {at / LOCK}:
+        raise InvalidData(f"{at} holds something else: name another folder")
+    at.mkdir(parents=True, exist_ok=True)
+    with locked(at):
+        if file.exists():
+            known = json.loads(file.read_text(encoding="utf-8"))
+            if changed := [name for name in {**known, **run} if known.get(name) != run.get(name)]:
+                raise InvalidData(
+                    f"{at} holds a run with another {', '.join(changed)}: give the same to go on with it, or another "
+                    "folder"
+                )
+        else:
+            write_json(file, run)
+        yield
 
 
 def _mined(encoder: SentenceTransformer, pairs: list[Pair], corpus: list[str], at: Path, chosen: Settings) -> Dataset:

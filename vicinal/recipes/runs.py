@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,9 +49,13 @@ class Schedule:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "learning_rate", "save_every"):
-            if not getattr(self, name) > 0:
+        for name in ("epochs", "learning_rate"):
+            if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
+        for name, least in (("batch_size", 1), ("save_every", 1), ("steps", 0), ("seed", 0), ("threads", 1)):
+            value = getattr(self, name)
+            if (value is not None or name != "threads") and (type(value) is not int or not least <= value < 1 << 32):
+                raise ValueError(f"{name} must be an integer of {least} or more, not {value!r}")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup is a share of all steps, from 0 to below 1, not {self.warmup!r}")
 

@@ -75,15 +75,14 @@ def distil_scores(
         InvalidData: a training text is measured on, there are no pairs, or nothing was mined. UnsupportedModel: the
             teacher gives several labels. ValueError: an argument is none of its values.
     """
-    if loss not in ("margin-mse", "kl"):
-        raise ValueError(f"loss must be 'margin-mse' or 'kl', not {loss!r}")
+    check(loss, negatives)
     rows = list(dict.fromkeys(pairs))
     if not rows:
         raise InvalidData("distil_scores() needs pairs of a query and a document, but got none")
     flat = [*(text for row in rows for text in row), *corpus]
     settings = said(
         schedule, student, flat, recipe="scores", teacher=teacher.fingerprint, loss=loss, negatives=negatives,
-        skip=skip, scale=scale,
+        skip=skip, scale=scale, pairs=len(rows),
     )  # fmt: skip
 
     def make(run: Run) -> SentenceTransformer:
@@ -92,8 +91,16 @@ def distil_scores(
         learn_scores(model, data, loss, scale, schedule, run, say)
         return model
 
-    training = {"pairs": ([query] for query, _ in rows)}
+    training: dict[str, Iterable[Iterable[str]]] = {"pairs": rows, "corpus": ([text] for text in corpus)}
     return recipe(Path(output), settings, training, tasks, lambda _: student, make, say)
+
+
+def check(loss: str, negatives: int) -> None:
+    """Raise ValueError where an argument is none of its values."""
+    if loss not in ("margin-mse", "kl"):
+        raise ValueError(f"loss must be 'margin-mse' or 'kl', not {loss!r}")
+    if type(negatives) is not int or negatives < 1:
+        raise ValueError(f"negatives must be a positive integer, not {negatives!r}")
 
 
 def taught(

@@ -31,7 +31,7 @@ Rows = Iterator[tuple[str, dict[str, Any]]]
 
 def read(
     path: str, columns: Sequence[str] | None = None, label: str | None = None, split: str | None = None,
-    limit: int | None = None, seed: int = 0, quotes: bool = True, numbered: bool = True,
+    limit: int | None = None, seed: int = 0, quotes: bool = True, numbered: bool = True, default: str = "train",
 ) -> datasets.Dataset:  # fmt: skip
     """Read texts, and labels where there are any.
 
@@ -41,10 +41,11 @@ def read(
         columns: with texts, in the order of the loss's inputs; None for all but the label's.
         label: the column of labels; None for one named label, labels, score or scores, where there is one. Numbers
             are kept, other labels numbered in their order.
-        split: of a folder: the name of a part; None for "train".
+        split: of a folder: the name of a part; None for the default one.
         limit: so many rows at the most, drawn at random.
         seed: of the drawing.
         numbered: False keeps labels as they are.
+        default: the part of a folder that is taken where none is named.
         quotes: fields of csv and tsv may be in quotation marks; False takes these as part of the texts.
 
     Returns:
@@ -59,10 +60,10 @@ def read(
     if at.is_dir() and (at / "qrels").is_dir():
         if label is not None:
             raise InvalidData(f"{path} is a retrieval set, which has no column {label!r}")
-        rows = _judged(read_beir(at, split or "train"))
+        rows = _judged(read_beir(at, split or default))
         columns = columns or ["query", "document"]
     elif at.is_dir():
-        rows = _saved(at, split or "train")
+        rows = _saved(at, split, default)
     else:
         if split is not None:
             raise InvalidData(f"{path} is a file, which has no split {split!r}")
@@ -79,6 +80,17 @@ def digest_of(dataset: datasets.Dataset) -> str:
     made = hashlib.blake2b(json.dumps(dataset.column_names).encode(), digest_size=16)
     for row in dataset:
         made.update(json.dumps(list(row.values()), ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    return made.hexdigest()
+
+
+def digest_of_files(path: str) -> str:
+    """A digest of a file, or of all files of a folder and their names."""
+    at, made = Path(path), hashlib.blake2b(digest_size=16)
+    for file in sorted(one for one in at.rglob("*") if one.is_file()) if at.is_dir() else [at]:
+        made.update(f"{file.relative_to(at)}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as opened:
+            while piece := opened.read(1 << 20):
+                made.update(piece)
     return made.hexdigest()
 
 
@@ -107,6 +119,8 @@ def _table(path: Path, quotes: bool) -> Rows:
     if first is None:
         raise InvalidData(f"{path} is empty: it needs a header with the names of its columns")
     names = first[1]
+    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise InvalidData(f"{first[0]}: two columns are called {twice[0]!r}")
     for place, record in rows:
         if len(record) != len(names):
             advice = "" if not quotes else "; if quotation marks are part of the texts, set quotes: false"
@@ -136,13 +150,16 @@ def _parquet(path: Path, quotes: bool) -> Rows:
                 number += 1
 
 
-def _saved(folder: Path, split: str) -> Rows:
+def _saved(folder: Path, named: str | None, default: str) -> Rows:
     try:
         found = datasets.load_from_disk(str(folder))
     except FileNotFoundError:
         raise DataNotFound(
             f"{folder} is no data: neither a retrieval set (qrels/*.tsv) nor a folder that datasets' save_to_disk wrote"
         ) from None
+    split = named or default
+    if not isinstance(found, datasets.DatasetDict) and named is not None:
+        raise InvalidData(f"{folder} holds one set of rows, no split {named!r}: leave split out")
     if isinstance(found, datasets.DatasetDict):
         if split not in found:
             raise DataNotFound(f"{folder} has no split {split!r}: {nearest(split, found)}")

@@ -23,7 +23,7 @@ from vicinal.recipes.config import DEFAULTS, DataConfig, TrainConfig
 from vicinal.recipes.instructions import model_prompts, training_prompts
 from vicinal.recipes.losses import build, chosen, sampler_for
 from vicinal.recipes.measures import task_of
-from vicinal.recipes.sources import LABEL, digest_of, read, texts_of
+from vicinal.recipes.sources import LABEL, digest_of, digest_of_files, read, texts_of
 from vicinal.sentence_transformer import SentenceTransformer
 from vicinal.training.arguments import SentenceTransformerTrainingArguments
 from vicinal.training.collator import DATASET, LABELS
@@ -111,6 +111,12 @@ def train(config: TrainConfig, say: Say = lambda line: None) -> list[base.Compar
     settings = {
         **{name: value for name, value in dataclasses.asdict(config).items() if name != "output"},
         "digests": {name: digest_of(one) for name, one in sets.data.items()},
+        "measured": {
+            path: digest_of_files(path)
+            for one in (*config.dev, *config.test)
+            for path in (one.path, one.known)
+            if path is not None
+        },
         "fingerprint": model.fingerprint,
     }
     arguments = _arguments(config, sets)
