@@ -28,6 +28,8 @@ import numpy as np
 from ceiling import work
 from peers import EXPORTS, PEER, Worker
 
+from vicinal.backends.openvino import has_bfloat16
+
 REFERENCE = f"{PEER}:float32"
 NAMES = {
     "peer": (REFERENCE, f"{PEER}:bfloat16"),
@@ -65,6 +67,9 @@ def main() -> None:
     ran = {name: pythons[option] for option in NAMES if pythons[option] for name in NAMES[option]}
     if left := [name for option, python in pythons.items() if not python for name in NAMES[option]]:
         print(f"left out, for no Python is given that has them: {', '.join(left)}")
+    if not has_bfloat16():
+        print("left out, for this processor does not compute in bfloat16: all that would")
+        ran = {name: python for name, python in ran.items() if not name.endswith(":bfloat16")}
     if options.only is not None:
         ran = {name: python for name, python in ran.items() if name in (REFERENCE, *options.only)}
     print(f"{_processor()}; {options.texts} texts of corpus_en, {options.rounds} rounds in turn; medians\n")
