@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Processes of the tests, each of up to 2 GB.
+# Processes of the tests, each of up to 2 GB; torch has one thread in each, since more would wait for each other.
 JOBS ?= 2
 
 .PHONY: demo test lint wheel redis clean
@@ -11,7 +11,7 @@ demo: $(VENV)/demo.done
 	$(BIN)/vicinal search "how long do I have to return an item?" examples/shop-faq.txt --top-k 3
 
 test: $(VENV)/test.done redis
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 lint: $(VENV)/test.done
 	$(BIN)/ruff check .
